@@ -1,0 +1,254 @@
+//! The command line: what can be typed, its help and its defaults. It does nothing but describe.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The store where none is named.
+pub(crate) const STORE_DEFAULT: &str = ".ruminate";
+/// The environment variable that names another.
+pub(crate) const STORE_VARIABLE: &str = "RUMINATE_STORE";
+
+const EXAMPLES: &str = "\
+Examples:
+  ruminate check graphs/tiny.toml
+  ruminate plan graphs/tiny.toml --set nodes.grpo.steps=20
+  ruminate run graphs/tiny.toml --to eval
+  ruminate results graphs/tiny.toml --json
+  ruminate show graphs/tiny.toml best --limit 3
+  ruminate export graphs/tiny.toml grpo out/model
+
+Results go to standard output, everything else to standard error.
+Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 130 interrupted.";
+
+/// Turns a vision-language model into a reasoner, by a graph of cached steps.
+#[derive(Debug, Parser)]
+#[command(name = "ruminate", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Compute a graph: only what is not in the store yet
+    Run(RunArguments),
+    /// Show what `run` would compute, for how many records and why
+    Plan(PlanArguments),
+    /// Check a graph file and print its errors; computes and stores nothing
+    Check(CheckArguments),
+    /// Compare the evaluations of a graph
+    Results(ResultsArguments),
+    /// Show the records or the model that a node has given
+    Show(ShowArguments),
+    /// Write a node's records to .parquet or .jsonl, or its model to a folder
+    Export(ExportArguments),
+    /// List the kinds of nodes, or the ports and options of one kind
+    Kinds(KindsArguments),
+    /// Look at a model folder
+    #[command(subcommand)]
+    Model(ModelCommand),
+}
+
+/// `model`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Show what a model folder holds
+    Info {
+        /// A folder in Hugging Face layout
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a model's logits for a chat, to compare them with another implementation's
+    Logits {
+        /// A folder in Hugging Face layout
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// A JSON array of chat messages in the OpenAI form, taken as they stand; `image_url.url` is a path or a data URI
+        #[arg(value_name = "MESSAGES.json")]
+        messages: PathBuf,
+        /// The safetensors file to write: `input_ids` [S] I64 and `logits` [S, V] F32
+        #[arg(long, short, value_name = "OUT")]
+        output: PathBuf,
+        /// Where the model computes: `cpu` or `cuda:N`
+        #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+        device: String,
+    },
+}
+
+/// The graph and changes to it.
+#[derive(Args, Debug)]
+pub(crate) struct GraphArguments {
+    /// The graph file
+    #[arg(value_name = "GRAPH")]
+    pub(crate) graph: PathBuf,
+    /// Override a value of the graph: `nodes.grpo.steps=10`; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = read_override)]
+    pub(crate) overrides: Vec<(String, String)>,
+}
+
+/// Where results are kept.
+#[derive(Args, Debug)]
+pub(crate) struct StoreArguments {
+    /// The folder in which results are kept
+    #[arg(long, value_name = "DIR", env = STORE_VARIABLE, default_value = STORE_DEFAULT)]
+    pub(crate) store: PathBuf,
+}
+
+/// A graph whose results are asked for.
+#[derive(Args, Debug)]
+pub(crate) struct ProjectArguments {
+    #[command(flatten)]
+    pub(crate) graph: GraphArguments,
+    #[command(flatten)]
+    pub(crate) store: StoreArguments,
+}
+
+/// `run`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ruminate run graph.toml
+  ruminate run graph.toml --to sft --set nodes.sft.epochs=2 --threads 8
+  ruminate run graph.toml --quiet --json > results.json
+
+Interrupted? Run the same command again: it goes on from the last finished record or checkpoint.")]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) project: ProjectArguments,
+    /// Compute only this node and what it needs; may be given several times [default: the whole graph]
+    #[arg(long, value_name = "NODE")]
+    pub(crate) to: Vec<String>,
+    /// Where models compute: `cpu` or `cuda:N`
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Threads to use [default: as many as the machine has]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Also write everything that happens to FILE, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+    /// Print the results of evaluations as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show no progress and no table of nodes, only errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// `plan`.
+#[derive(Args, Debug)]
+pub(crate) struct PlanArguments {
+    #[command(flatten)]
+    pub(crate) project: ProjectArguments,
+    /// Plan only this node and what it needs; may be given several times [default: the whole graph]
+    #[arg(long, value_name = "NODE")]
+    pub(crate) to: Vec<String>,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) graph: GraphArguments,
+}
+
+/// `results`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The interval of an accuracy is Wilson's for one sample per problem, otherwise the normal one with the standard error over
+problems. Each evaluation is compared with the first one of the same problems and the same decoding: `difference` in
+percentage points, `p` two-sided from the exact McNemar test (one sample per problem) or the paired t test over problems.")]
+pub(crate) struct ResultsArguments {
+    #[command(flatten)]
+    pub(crate) project: ProjectArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `show`.
+#[derive(Args, Debug)]
+pub(crate) struct ShowArguments {
+    #[command(flatten)]
+    pub(crate) project: ProjectArguments,
+    /// The node, or one of its outputs as `NODE.PORT`
+    #[arg(value_name = "NODE[.PORT]")]
+    pub(crate) node: String,
+    /// Show the records that the node dropped, and why
+    #[arg(long)]
+    pub(crate) dropped: bool,
+    /// Show at most N records [default: 10; with --json all]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Print JSON lines, one record each
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `export`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ruminate export graph.toml best best.parquet
+  ruminate export graph.toml sft.metrics loss.jsonl
+  ruminate export graph.toml sft out/sft            a model folder in Hugging Face layout")]
+pub(crate) struct ExportArguments {
+    #[command(flatten)]
+    pub(crate) project: ProjectArguments,
+    /// The node, or one of its outputs as `NODE.PORT`
+    #[arg(value_name = "NODE[.PORT]")]
+    pub(crate) node: String,
+    /// A .parquet or .jsonl file, or for a model a folder
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Replace a folder that is not empty
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `kinds`.
+#[derive(Args, Debug)]
+pub(crate) struct KindsArguments {
+    /// One kind, to see its ports and options
+    #[arg(value_name = "KIND")]
+    pub(crate) kind: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn read_override(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE, such as `nodes.grpo.steps=10`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn overrides_split_at_the_first_equals_sign() {
+        assert_eq!(read_override("nodes.a.x= b=c"), Ok(("nodes.a.x".into(), " b=c".into())));
+        assert!(read_override("nodes.a.x").is_err());
+        assert!(read_override("=1").is_err());
+    }
+}

@@ -1,0 +1,30 @@
+//! The commands, one file each, and the choice between them.
+
+mod check;
+mod export;
+mod kinds;
+mod model;
+mod plan;
+mod results;
+mod run;
+mod show;
+
+use crate::arguments::{Arguments, Command};
+use crate::failure::Failure;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Whatever keeps the command from being done; it decides the exit code.
+pub(crate) fn execute(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Plan(arguments) => plan::plan(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Results(arguments) => results::results(&arguments),
+        Command::Show(arguments) => show::show(&arguments),
+        Command::Export(arguments) => export::export(&arguments),
+        Command::Kinds(arguments) => kinds::kinds(&arguments),
+        Command::Model(command) => model::model(&command),
+    }
+}

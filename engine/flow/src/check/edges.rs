@@ -1,0 +1,271 @@
+//! The edges between nodes: names, ports, cycles, order. It does not know what flows along them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::nodes::NodeDraft;
+use crate::diagnostic::{Diagnostic, Place};
+use crate::document::{Content, Entry, Table, Text};
+use crate::graph::{Edge, NodeId};
+use crate::stage::{Kind, Port, PortKind};
+
+/// Names and ports that edges may lead to.
+struct Targets<'a, 'b> {
+    nodes: &'b [NodeDraft<'a>],
+    by_name: BTreeMap<&'b str, NodeId>,
+    models: &'b Table,
+}
+
+/// Connects the inputs of every node; a node with a wrong or missing edge becomes broken.
+pub(super) fn connect(nodes: &mut [NodeDraft<'_>], models: &Table, errors: &mut Vec<Diagnostic>) {
+    let by_name = nodes.iter().enumerate().map(|(index, node)| (&*node.name, NodeId(index))).collect();
+    let targets = Targets { nodes, by_name, models };
+    let connected: Vec<_> = nodes.iter().map(|node| targets.inputs(node, errors)).collect();
+    for (node, inputs) in nodes.iter_mut().zip(connected) {
+        match inputs {
+            Ok(inputs) => node.inputs = inputs,
+            Err(inputs) => (node.inputs, node.broken) = (inputs, true),
+        }
+    }
+}
+
+type Inputs = BTreeMap<&'static str, Edge>;
+
+impl<'a> Targets<'a, '_> {
+    /// The edges of one node; as an error if some are missing or wrong.
+    fn inputs(&self, node: &NodeDraft<'a>, errors: &mut Vec<Diagnostic>) -> Result<Inputs, Inputs> {
+        let (Some(kind), Some(table)) = (node.kind, node.table) else { return Err(Inputs::new()) };
+        let mut inputs = Inputs::new();
+        let mut complete = true;
+        for port in kind.inputs() {
+            let edge = match table.0.get(port.name) {
+                Some(entry) => self.edge(port, entry, errors),
+                None if port.required => {
+                    errors.push(missing(node, kind, port));
+                    None
+                }
+                None => continue,
+            };
+            match edge {
+                Some(edge) => _ = inputs.insert(port.name, edge),
+                None => complete = false,
+            }
+        }
+        if complete { Ok(inputs) } else { Err(inputs) }
+    }
+
+    /// Where an input comes from. `None` if that is wrong, or if its node has no known kind.
+    fn edge(&self, port: &Port, entry: &Entry, errors: &mut Vec<Diagnostic>) -> Option<Edge> {
+        let place = &entry.item.place;
+        let Content::Text(text) = &entry.item.content else {
+            if !entry.item.is_broken() {
+                let message = format!("input `{}` takes the name of {}", port.name, source_of(port.kind));
+                errors.push(Diagnostic::new(place, message).label(format!("found {}", entry.item.type_name())));
+            }
+            return None;
+        };
+        let (name, output) = match text.value.split_once('.') {
+            Some((name, output)) => (name, Some(output)),
+            None => (text.value.as_str(), None),
+        };
+        let found = if let Some(id) = self.by_name.get(name) {
+            let node = self.nodes.get(id.0)?;
+            output_of(node, node.kind?, *id, output, port, place)
+        } else if let Some(model) = self.models.0.get(name) {
+            model_of(name, model, output, port, place)
+        } else {
+            Err(self.unknown(name, text, place))
+        };
+        found.map_err(|error| errors.push(error)).ok()
+    }
+
+    fn unknown(&self, name: &str, text: &Text, place: &Place) -> Diagnostic {
+        // A name from the environment is not repeated.
+        let shown = if text.value == text.written { name } else { &text.written };
+        let names: Vec<&str> = self.by_name.keys().copied().chain(self.models.0.keys().map(String::as_str)).collect();
+        let error = Diagnostic::new(place, format!("there is no node or model `{shown}`"));
+        error.suggest(name, "there are", names.into_iter())
+    }
+}
+
+/// An entry of `[models]` as the source of an input.
+fn model_of(name: &str, model: &Entry, output: Option<&str>, port: &Port, place: &Place) -> Result<Edge, Diagnostic> {
+    if port.kind != PortKind::Model {
+        let message = format!("input `{}` takes records, `{name}` is a model", port.name);
+        let error = Diagnostic::new(place, message).note(&model.place(), format!("model `{name}` is here"));
+        return Err(error.help(format!("name {}", source_of(port.kind))));
+    }
+    if let Some(output) = output {
+        let message = format!("model `{name}` has no output `{output}`: an entry of `[models]` is the model itself");
+        return Err(Diagnostic::new(place, message).help(format!("write `{name}`")));
+    }
+    Ok(Edge::Model(name.to_owned()))
+}
+
+/// A node's output as the source of an input: the named one, or the first of what the input takes.
+fn output_of(
+    node: &NodeDraft<'_>,
+    kind: &dyn Kind,
+    id: NodeId,
+    output: Option<&str>,
+    port: &Port,
+    place: &Place,
+) -> Result<Edge, Diagnostic> {
+    let ports = kind.outputs();
+    let note = format!("node `{}` of kind `{}` is here", node.name, kind.name());
+    let found = match output {
+        None => ports.iter().find(|found| found.kind == port.kind),
+        Some(output) => {
+            let named = ports.iter().find(|port| port.name == output);
+            if named.is_none() {
+                let message = format!("node `{}` of kind `{}` has no output `{output}`", node.name, kind.name());
+                let error = Diagnostic::new(place, message).note(&node.place, note);
+                return Err(error.suggest(output, "its outputs are", ports.iter().map(|port| port.name)));
+            }
+            named.filter(|named| named.kind == port.kind)
+        }
+    };
+    if let Some(found) = found {
+        return Ok(Edge::Node { node: id, port: found.name });
+    }
+    let given = output.map_or_else(|| format!("`{}`", node.name), |output| format!("`{}.{output}`", node.name));
+    let message = format!("input `{}` takes {}, {given} gives {}", port.name, what(port.kind), gives(kind, output));
+    Err(Diagnostic::new(place, message).note(&node.place, note).help(format!("name {}", source_of(port.kind))))
+}
+
+fn missing(node: &NodeDraft<'_>, kind: &dyn Kind, port: &Port) -> Diagnostic {
+    let message = format!("input `{}` of node `{}` is not connected", port.name, node.name);
+    let help = format!("kind `{}` takes `{} = NAME`, {}: {}", kind.name(), port.name, source_of(port.kind), port.doc);
+    Diagnostic::new(&node.place, message).help(help)
+}
+
+fn what(kind: PortKind) -> &'static str {
+    match kind {
+        PortKind::Records => "records",
+        PortKind::Model => "a model",
+    }
+}
+
+fn source_of(kind: PortKind) -> &'static str {
+    match kind {
+        PortKind::Records => "a node that gives records",
+        PortKind::Model => "a node that gives a model, or an entry of `[models]`",
+    }
+}
+
+/// What a kind gives, at one output or at all.
+fn gives(kind: &dyn Kind, output: Option<&str>) -> String {
+    let ports = kind.outputs().iter().filter(|port| output.is_none_or(|output| output == port.name));
+    let gives: Vec<&str> = ports.map(|port| what(port.kind)).collect();
+    if gives.is_empty() { "nothing".to_owned() } else { gives.join(" and ") }
+}
+
+/// Reports cycles, each with its path, so that removing one edge of each leaves none.
+pub(super) fn report_cycles(nodes: &[NodeDraft<'_>], errors: &mut Vec<Diagnostic>) {
+    let mut graph: DiGraph<(), &'static str> = DiGraph::new();
+    let indices: Vec<NodeIndex> = nodes.iter().map(|_| graph.add_node(())).collect();
+    for (consumer, node) in nodes.iter().enumerate() {
+        for (port, source) in sources(node) {
+            graph.add_edge(indices[source], indices[consumer], port);
+        }
+    }
+    loop {
+        let mut components = tarjan_scc(&graph);
+        components
+            .retain(|members| members.len() > 1 || members.iter().any(|member| graph.contains_edge(*member, *member)));
+        if components.is_empty() {
+            return;
+        }
+        for members in components {
+            let Some(first) = members.iter().min() else { continue };
+            let path = shortest_cycle(&graph, *first);
+            let Some(closing) = path.last().and_then(|last| graph.find_edge(*last, *first)) else { return };
+            errors.push(cycle(nodes, &graph, &path));
+            graph.remove_edge(closing);
+        }
+    }
+}
+
+/// The nodes of a shortest cycle through `first`, in the direction of the data, `first` at the front.
+fn shortest_cycle(graph: &DiGraph<(), &'static str>, first: NodeIndex) -> Vec<NodeIndex> {
+    let mut reached_from: BTreeMap<NodeIndex, NodeIndex> = BTreeMap::new();
+    let mut queue = VecDeque::from([first]);
+    while let Some(node) = queue.pop_front() {
+        for next in graph.neighbors(node) {
+            if next == first {
+                let mut path = vec![node];
+                while let Some(before) =
+                    path.last().filter(|last| **last != first).and_then(|last| reached_from.get(last))
+                {
+                    path.push(*before);
+                }
+                path.reverse();
+                return path;
+            }
+            if let std::collections::btree_map::Entry::Vacant(entry) = reached_from.entry(next) {
+                entry.insert(node);
+                queue.push_back(next);
+            }
+        }
+    }
+    Vec::new()
+}
+
+/// The error for one cycle: the edge into its first node, and the others as notes.
+fn cycle(nodes: &[NodeDraft<'_>], graph: &DiGraph<(), &'static str>, path: &[NodeIndex]) -> Diagnostic {
+    let name = |index: NodeIndex| nodes.get(index.index()).map_or("", |node| &*node.name);
+    let names: Vec<String> = path.iter().chain(path.first()).map(|index| format!("`{}`", name(*index))).collect();
+    let place = |from: NodeIndex, to: NodeIndex| {
+        let node = nodes.get(to.index());
+        let port = graph.find_edge(from, to).and_then(|edge| graph.edge_weight(edge)).copied().unwrap_or_default();
+        node.and_then(|node| node.table).and_then(|table| table.0.get(port)).map_or(Place::Whole, Entry::place)
+    };
+    let (Some(first), Some(last)) = (path.first(), path.last()) else {
+        return Diagnostic::new(&Place::Whole, "the graph has a cycle");
+    };
+    let mut error = Diagnostic::new(&place(*last, *first), format!("cycle: {}", names.join(" -> ")))
+        .help("a node cannot depend on its own output: take one of these inputs from elsewhere");
+    for pair in path.windows(2) {
+        if let [from, to] = pair {
+            error = error.note(&place(*from, *to), format!("`{}` feeds `{}` here", name(*from), name(*to)));
+        }
+    }
+    error
+}
+
+/// The nodes that a node takes its inputs from, by port.
+fn sources(node: &NodeDraft<'_>) -> impl Iterator<Item = (&'static str, usize)> {
+    node.inputs.iter().filter_map(|(port, edge)| match edge {
+        Edge::Node { node, .. } => Some((*port, node.0)),
+        Edge::Model(_) => None,
+    })
+}
+
+/// The nodes so that each comes after all that it depends on, otherwise in the order of the file. Nodes in or below a
+/// cycle are left out.
+pub(super) fn order(nodes: &[NodeDraft<'_>]) -> Vec<NodeId> {
+    let mut consumers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    let mut waiting: Vec<usize> = vec![0; nodes.len()];
+    for (consumer, node) in nodes.iter().enumerate() {
+        for (_, source) in sources(node) {
+            consumers[source].push(consumer);
+            waiting[consumer] += 1;
+        }
+    }
+    let mut ready: BinaryHeap<Reverse<usize>> =
+        (0..nodes.len()).filter(|node| waiting[*node] == 0).map(Reverse).collect();
+    let mut order = Vec::new();
+    while let Some(Reverse(node)) = ready.pop() {
+        order.push(NodeId(node));
+        for consumer in &consumers[node] {
+            waiting[*consumer] -= 1;
+            if waiting[*consumer] == 0 {
+                ready.push(Reverse(*consumer));
+            }
+        }
+    }
+    order
+}

@@ -1,0 +1,24 @@
+//! The dataflow engine: records, graphs, keys, the content-addressed store, the plan and the executor.
+//! It knows neither wasmtime nor burn nor HTTP: stages come from other crates through [`stage::Kind`].
+//!
+//! Modules in order; each uses only those above it.
+
+pub mod digest;
+pub mod error;
+pub mod record;
+pub mod model;
+pub mod template;
+pub mod options;
+pub mod event;
+pub mod stage;
+pub mod diagnostic;
+pub mod document;
+mod settings;
+pub mod graph;
+pub mod store;
+mod check;
+pub mod key;
+pub mod plan;
+pub mod run;
+pub mod table;
+pub mod stages;

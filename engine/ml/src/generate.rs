@@ -1,0 +1,415 @@
+//! Sampling: prompts to completions, many sequences at a time, each by its own random numbers. Knows token ids only.
+//!
+//! What a sequence becomes depends on the weights, its prompt, its seed and the sampling settings, never on what is
+//! sampled beside it: only prompts of equal length share a batch, so there is no padding, and a matrix product gives
+//! each row the same bits in any company. (Products of very few rows take another path inside burn, so a batch is
+//! never smaller than [`MIN_ROWS`]; copies of a row fill it up.)
+
+use burn::tensor::{Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::device::{cores, in_workers, is_cpu};
+use crate::model::{KvCache, Model, Padding, Sequence, row_indices};
+use crate::types::{ImagePatches, Prompt};
+use crate::{Error, Result};
+
+/// Sequences that are decoded together at most, per worker.
+const MAX_ROWS: usize = 96;
+/// Sequences that are decoded together at least, real or copies.
+const MIN_ROWS: usize = 4;
+
+/// How tokens are drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; zero takes the most likely token.
+    pub temperature: f32,
+    /// Only the most likely tokens that together have this probability are drawn from; one for all.
+    pub top_p: f32,
+    /// Only this many most likely tokens are drawn from.
+    pub top_k: Option<usize>,
+    /// Tokens per completion at most.
+    pub max_new_tokens: usize,
+    /// Tokens that end a completion.
+    pub stop_tokens: Vec<u32>,
+}
+
+impl Sampling {
+    /// The most likely token each time.
+    pub fn greedy(max_new_tokens: usize, stop_tokens: &[u32]) -> Self {
+        Sampling { temperature: 0.0, top_p: 1.0, top_k: None, max_new_tokens, stop_tokens: stop_tokens.to_vec() }
+    }
+
+    fn check(&self) -> Result<()> {
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            let message = format!("is {}, expected zero (greedy) or more", self.temperature);
+            return Err(Error::option("temperature", message));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return Err(Error::option("top_p", format!("is {}, expected above 0 and at most 1", self.top_p)));
+        }
+        if self.top_k == Some(0) {
+            return Err(Error::option("top_k", "is 0, expected 1 or more"));
+        }
+        if self.max_new_tokens == 0 {
+            return Err(Error::option("max_new_tokens", "is 0, expected 1 or more"));
+        }
+        Ok(())
+    }
+}
+
+/// A prompt to complete, once per seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The prompt.
+    pub prompt: &'a Prompt,
+    /// The seed of each completion.
+    pub seeds: &'a [u64],
+}
+
+/// A completion.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generation {
+    /// Its tokens, the stop token included.
+    pub tokens: Vec<u32>,
+    /// The log-probability of each token under the tempered distribution before top-k and top-p; untempered for greedy.
+    pub logprobs: Vec<f32>,
+    /// Whether a stop token ended it, rather than the length limit.
+    pub finished: bool,
+}
+
+/// Completes every request, on the CPU with `workers` threads side by side (zero: one per core). The results come in
+/// the order of the requests and their seeds.
+///
+/// # Errors
+/// When a setting is out of range, a prompt does not fit the model, or the logits are no numbers.
+pub fn generate(
+    model: &Model,
+    requests: &[Request<'_>],
+    sampling: &Sampling,
+    workers: usize,
+) -> Result<Vec<Vec<Generation>>> {
+    sampling.check()?;
+    let model = model.without_gradients();
+    let workers = match workers {
+        _ if !is_cpu(model.device()) => 1,
+        0 => cores(),
+        workers => workers,
+    };
+    let jobs = jobs(requests, workers);
+    let finished = in_workers(jobs, workers, |_, job| {
+        let generations = run_job(&model, requests, &job, sampling);
+        generations.map(|generations| (job, generations))
+    })?;
+    let mut results: Vec<Vec<Generation>> =
+        requests.iter().map(|request| vec![Generation::default(); request.seeds.len()]).collect();
+    for outcome in finished {
+        let (job, generations) = outcome?;
+        for (sample, generation) in job.into_iter().zip(generations) {
+            results[sample.request][sample.index] = generation;
+        }
+    }
+    Ok(results)
+}
+
+/// One completion to make: the request and which of its seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sample {
+    request: usize,
+    index: usize,
+}
+
+/// Shares the samples out: prompts of one length per job, jobs of about equal size, the samples of a request together.
+fn jobs(requests: &[Request<'_>], workers: usize) -> Vec<Vec<Sample>> {
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    order.sort_by_key(|request| requests[*request].prompt.tokens.len());
+    let mut jobs = Vec::new();
+    for group in
+        order.chunk_by(|left, right| requests[*left].prompt.tokens.len() == requests[*right].prompt.tokens.len())
+    {
+        let samples: Vec<Sample> = group
+            .iter()
+            .flat_map(|request| (0..requests[*request].seeds.len()).map(|index| Sample { request: *request, index }))
+            .collect();
+        let parts = samples.len().div_ceil(MAX_ROWS).next_multiple_of(workers);
+        let size = samples.len().div_ceil(parts.max(1)).max(MIN_ROWS);
+        jobs.extend(samples.chunks(size).map(<[Sample]>::to_vec));
+    }
+    jobs
+}
+
+/// A completion in the making.
+struct Stream {
+    /// Its place in the job.
+    place: usize,
+    random: ChaCha8Rng,
+    generation: Generation,
+    /// The position of its next token.
+    position: u32,
+}
+
+fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &Sampling) -> Result<Vec<Generation>> {
+    let device = model.device();
+    let (mut cache, hidden, positions) = prefill(model, requests, job, sampling.max_new_tokens)?;
+    let mut streams: Vec<Stream> = job
+        .iter()
+        .zip(positions)
+        .enumerate()
+        .map(|(place, (sample, position))| Stream {
+            place,
+            random: ChaCha8Rng::seed_from_u64(requests[sample.request].seeds[sample.index]),
+            generation: Generation::default(),
+            position,
+        })
+        .collect();
+    let mut finished = vec![Generation::default(); job.len()];
+    let mut rows = fill_rows(streams.len());
+    let mut logits = read_logits(model.logits(hidden))?;
+    loop {
+        let vocabulary = model.config().text.vocab_size;
+        let mut kept = Vec::with_capacity(streams.len());
+        for (row, (stream, logits)) in streams.iter_mut().zip(logits.chunks_exact(vocabulary)).enumerate() {
+            let (token, logprob) = draw(logits, sampling, &mut stream.random)?;
+            stream.generation.tokens.push(token);
+            stream.generation.logprobs.push(logprob);
+            stream.generation.finished = sampling.stop_tokens.contains(&token);
+            if stream.generation.finished || stream.generation.tokens.len() >= sampling.max_new_tokens {
+                finished[stream.place] = std::mem::take(&mut stream.generation);
+            } else {
+                kept.push(row);
+            }
+        }
+        if kept.is_empty() {
+            return Ok(finished);
+        }
+        if kept.len() < streams.len() {
+            let mut index = 0;
+            streams.retain(|_| {
+                index += 1;
+                kept.binary_search(&(index - 1)).is_ok()
+            });
+            compact(&mut cache, &kept, &mut rows, device);
+        }
+        let mut tokens: Vec<u32> =
+            streams.iter().map(|stream| stream.generation.tokens.last().copied().unwrap_or_default()).collect();
+        let mut positions: Vec<u32> = streams.iter().map(|stream| stream.position).collect();
+        tokens.resize(rows, tokens[0]);
+        positions.resize(rows, positions[0]);
+        streams.iter_mut().for_each(|stream| stream.position += 1);
+        logits = read_logits(model.logits(model.next_hidden(&tokens, &positions, &mut cache)))?;
+    }
+}
+
+/// The rows of a batch of `streams` sequences.
+fn fill_rows(streams: usize) -> usize {
+    streams.max(MIN_ROWS)
+}
+
+/// Drops finished rows from the cache. Copies keep a small batch at its least size.
+fn compact(cache: &mut KvCache, kept: &[usize], rows: &mut usize, device: &Device) {
+    let new_rows = fill_rows(kept.len());
+    let mut selected = kept.to_vec();
+    selected.resize(new_rows, kept[0]);
+    cache.select_rows(row_indices(&selected, device));
+    *rows = new_rows;
+}
+
+/// Runs the prompts of a job once each, and gives every sample a row: the cache, the hidden state of the last token
+/// `[rows, width]`, and the position of the next token.
+fn prefill(
+    model: &Model,
+    requests: &[Request<'_>],
+    job: &[Sample],
+    max_new_tokens: usize,
+) -> Result<(KvCache, Tensor<2>, Vec<u32>)> {
+    let device = model.device();
+    let mut distinct: Vec<usize> = job.iter().map(|sample| sample.request).collect();
+    distinct.dedup();
+    let mut images: Vec<&ImagePatches> = Vec::new();
+    let mut image_numbers: Vec<Vec<usize>> = Vec::with_capacity(distinct.len());
+    for request in &distinct {
+        let own = requests[*request].prompt.images.iter().map(AsRef::as_ref);
+        let first = images.len();
+        images.extend(own);
+        image_numbers.push((first..images.len()).collect());
+    }
+    let features = model.encode_images(&images)?;
+    let mut sequences: Vec<Sequence<'_>> = distinct
+        .iter()
+        .zip(&image_numbers)
+        .map(|(request, images)| Sequence { tokens: &requests[*request].prompt.tokens, images })
+        .collect();
+    sequences.resize(fill_rows(sequences.len()), sequences[0]);
+    let batch = model.batch(&sequences, &features, Padding::Right)?;
+    let mut cache = KvCache::new(&model.config().text, batch.rows, batch.width + max_new_tokens, device);
+    let hidden = model.hidden(&batch, &features, Some(&mut cache))?;
+    let row_of = |request: usize| distinct.iter().position(|other| *other == request).unwrap_or_default();
+    let sources: Vec<usize> = job.iter().map(|sample| row_of(sample.request)).collect();
+    let mut rows = sources.clone();
+    rows.resize(fill_rows(rows.len()), sources[0]);
+    cache.select_rows(row_indices(&rows, device));
+    let last: Vec<usize> = rows.iter().map(|row| (row + 1) * batch.width - 1).collect();
+    let positions = sources.iter().map(|row| batch.next_positions()[*row]).collect();
+    Ok((cache, hidden.select(0, row_indices(&last, device)), positions))
+}
+
+fn read_logits(logits: Tensor<2>) -> Result<Vec<f32>> {
+    let data = logits.try_into_data().map_err(|error| Error::device(format!("cannot read the logits: {error:?}")))?;
+    data.try_into_vec::<f32>().map_err(|error| Error::device(format!("cannot read the logits: {error}")))
+}
+
+/// Draws a token and gives its log-probability.
+fn draw(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> Result<(u32, f32)> {
+    let (best, highest) = logits
+        .iter()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, (index, value)| if *value > best.1 { (index, *value) } else { best });
+    let inverse = if sampling.temperature > 0.0 { 1.0 / sampling.temperature } else { 1.0 };
+    let weights: Vec<f32> = logits.iter().map(|logit| ((logit - highest) * inverse).exp()).collect();
+    let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+    if !total.is_finite() || !highest.is_finite() {
+        return Err(Error::input("the model's logits are not finite numbers: its weights are damaged or diverged"));
+    }
+    let token = if sampling.temperature > 0.0 {
+        let uniform: f64 = random.random();
+        if sampling.top_p < 1.0 || sampling.top_k.is_some() {
+            let candidates = candidates(&weights, total, sampling);
+            pick(candidates.iter().map(|index| (*index, weights[*index])), uniform).unwrap_or(best)
+        } else {
+            pick(weights.iter().copied().enumerate(), uniform).unwrap_or(best)
+        }
+    } else {
+        best
+    };
+    let logprob = f64::from(logits[token] - highest) * f64::from(inverse) - total.ln();
+    Ok((token as u32, logprob as f32))
+}
+
+/// The token at which the running sum of weights passes `uniform` of their total.
+fn pick(weights: impl Iterator<Item = (usize, f32)> + Clone, uniform: f64) -> Option<usize> {
+    let total: f64 = weights.clone().map(|(_, weight)| f64::from(weight)).sum();
+    let mut left = uniform * total;
+    let mut last = None;
+    for (index, weight) in weights.filter(|(_, weight)| *weight > 0.0) {
+        last = Some(index);
+        left -= f64::from(weight);
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}
+
+/// The most likely tokens that top-k and top-p leave, the most likely first. The token that passes `top_p` is in.
+fn candidates(weights: &[f32], total: f64, sampling: &Sampling) -> Vec<usize> {
+    let limit = sampling.top_k.unwrap_or(weights.len()).min(weights.len());
+    let by_weight = |left: &usize, right: &usize| weights[*right].total_cmp(&weights[*left]).then(left.cmp(right));
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    // The head of the distribution usually suffices, so only as much of it is sorted as is needed.
+    let mut sorted = 256.min(limit);
+    loop {
+        if sorted < order.len() {
+            order.select_nth_unstable_by(sorted, by_weight);
+        }
+        order[..sorted].sort_unstable_by(by_weight);
+        let mut mass = 0.0;
+        let count = order[..sorted]
+            .iter()
+            .take_while(|index| {
+                let before = mass;
+                mass += f64::from(weights[**index]) / total;
+                before < f64::from(sampling.top_p)
+            })
+            .count();
+        if count < sorted || sorted == limit {
+            order.truncate(count);
+            return order;
+        }
+        sorted = (sorted * 8).min(limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::types::ModelFiles;
+
+    fn model() -> Model {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/model/tiny");
+        Model::load(&ModelFiles::from_folder(&folder).unwrap(), &Device::flex()).unwrap()
+    }
+
+    fn sampling() -> Sampling {
+        Sampling { temperature: 0.8, top_p: 0.95, top_k: None, max_new_tokens: 16, stop_tokens: vec![492, 17, 220] }
+    }
+
+    #[test]
+    fn a_sample_does_not_depend_on_its_company() {
+        let model = model();
+        let prompt = |length: u32, shift: u32| Prompt {
+            tokens: (0..length).map(|index| (index * 37 + shift) % 480).collect(),
+            images: Vec::new(),
+        };
+        let prompts = [prompt(12, 1), prompt(12, 2), prompt(9, 3), prompt(12, 4), prompt(5, 5)];
+        let seeds: Vec<u64> = (100..140).collect();
+        let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, seeds: &seeds }).collect();
+        let together = generate(&model, &requests, &sampling(), 2).unwrap();
+        assert_eq!(together, generate(&model, &requests, &sampling(), 1).unwrap());
+        for (prompt, expected) in prompts.iter().zip(&together) {
+            for (seed, expected) in seeds.iter().zip(expected).step_by(7) {
+                let alone = generate(&model, &[Request { prompt, seeds: &[*seed] }], &sampling(), 1).unwrap();
+                assert_eq!(alone[0][0], *expected);
+            }
+        }
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_forward_pass() {
+        let model = model();
+        let prompt = Prompt { tokens: vec![1, 2, 3, 4], images: Vec::new() };
+        let request = Request { prompt: &prompt, seeds: &[5, 6] };
+        for generation in &generate(&model, &[request], &sampling(), 1).unwrap()[0] {
+            let tokens = [prompt.tokens.as_slice(), &generation.tokens].concat();
+            let features = model.no_images();
+            let sequence = Sequence { tokens: &tokens, images: &[] };
+            let batch = model.batch(&[sequence], &features, Padding::Right).unwrap();
+            let hidden = model.hidden(&batch, &features, None).unwrap();
+            let logits = model.logits(hidden) / sampling().temperature;
+            let logprobs = burn::tensor::activation::log_softmax(logits, 1).into_data();
+            let logprobs: Vec<f32> = logprobs.iter::<f32>().collect();
+            let vocabulary = model.config().text.vocab_size;
+            for (index, (token, logprob)) in generation.tokens.iter().zip(&generation.logprobs).enumerate() {
+                let other = logprobs[(index + 3) * vocabulary + *token as usize];
+                assert!((logprob - other).abs() < 1e-5, "{logprob} and {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn truncation_keeps_the_most_likely() {
+        let weights = [1.0, 4.0, 2.0, 2.0, 1.0];
+        let sampling = |top_p, top_k| Sampling { top_p, top_k, ..Sampling::greedy(1, &[]) };
+        assert_eq!(candidates(&weights, 10.0, &sampling(0.5, None)), [1, 2]);
+        assert_eq!(candidates(&weights, 10.0, &sampling(0.4, None)), [1]);
+        assert_eq!(candidates(&weights, 10.0, &sampling(1.0, Some(3))), [1, 2, 3]);
+        let flat = vec![1.0; 5000];
+        assert_eq!(candidates(&flat, 5000.0, &sampling(0.5, None)).len(), 2500);
+    }
+
+    #[test]
+    fn draws_follow_the_distribution() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let sampling = Sampling { temperature: 1.0, ..Sampling::greedy(1, &[]) };
+        let logits = [0.1f32.ln(), 0.6f32.ln(), 0.3f32.ln()];
+        let mut counts = [0; 3];
+        for _ in 0..10_000 {
+            let (token, logprob) = draw(&logits, &sampling, &mut random).unwrap();
+            counts[token as usize] += 1;
+            assert!((logprob - logits[token as usize]).abs() < 1e-5);
+        }
+        assert!((900..1100).contains(&counts[0]) && (5850..6150).contains(&counts[1]), "{counts:?}");
+        assert!(draw(&[f32::NAN, 1.0], &sampling, &mut random).is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! Vision-language models on burn: loading, chat encoding, forward pass, sampling and training. The only crate that
+//! names burn; everything outside `stages` knows nothing of graphs and records.
+
+pub mod chat;
+pub mod config;
+pub mod device;
+pub mod error;
+pub mod generate;
+pub mod image;
+pub mod logits;
+pub mod model;
+pub mod stages;
+pub mod tokenizer;
+pub mod train;
+pub mod types;
+pub mod weights;
+
+pub use error::{Error, Result};

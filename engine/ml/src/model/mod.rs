@@ -1,0 +1,283 @@
+//! Qwen2.5-VL and text-only Qwen2 as one model: images to features, tokens and features to hidden states, hidden
+//! states to logits. Computation is in f32. Knows nothing of files, text and sampling.
+//!
+//! Written after transformers' `modeling_qwen2_5_vl.py`; queries, keys and values are one product here, as are the
+//! two inner layers of an MLP.
+
+mod batch;
+mod kernels;
+mod layers;
+pub mod parameters;
+pub mod positions;
+mod text;
+mod vision;
+
+#[cfg(test)]
+mod reference_tests;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+
+pub use self::batch::{Batch, Padding, Sequence};
+use self::kernels::Visibility;
+use self::layers::{Heads, Rotary};
+pub use self::parameters::Parameter;
+use self::positions::text_angles;
+pub(crate) use self::text::KvCache;
+use self::text::TextModel;
+use self::vision::{VisionTower, indices};
+use crate::config::ModelConfig;
+use crate::types::{ImagePatches, ModelFiles};
+use crate::{Error, Result, weights};
+
+/// A model. A copy shares the tensors.
+#[derive(Clone, Debug)]
+pub struct Model {
+    config: Arc<ModelConfig>,
+    device: Device,
+    visual: Option<VisionTower>,
+    text: TextModel,
+}
+
+/// The features of images one after the other. They carry the gradients of the vision tower, so sequences that share
+/// an image add theirs up.
+#[derive(Clone, Debug)]
+pub struct ImageFeatures {
+    /// `[features, width]`; none without images.
+    rows: Option<Tensor<2>>,
+    grids: Vec<[usize; 3]>,
+    ranges: Vec<Range<usize>>,
+}
+
+impl ImageFeatures {
+    /// The features of all images one after the other, `[features, width]`.
+    pub fn rows(&self) -> Option<&Tensor<2>> {
+        self.rows.as_ref()
+    }
+
+    /// Which rows are those of an image.
+    pub fn range(&self, image: usize) -> Option<Range<usize>> {
+        self.ranges.get(image).cloned()
+    }
+}
+
+/// Goes through a model's parameters in the order of [`parameters::specs`].
+pub(crate) trait Visitor {
+    /// A weight or an embedding table.
+    fn matrix(&mut self, name: &str, tensor: &mut Tensor<2>);
+    /// A bias or a scale.
+    fn vector(&mut self, name: &str, tensor: &mut Tensor<1>);
+}
+
+/// A visitor that puts what a function makes of a parameter in its place.
+struct Replace<'a>(&'a mut dyn FnMut(&str, Parameter) -> Parameter);
+
+impl Visitor for Replace<'_> {
+    fn matrix(&mut self, name: &str, tensor: &mut Tensor<2>) {
+        match (self.0)(name, Parameter::Matrix(tensor.clone())) {
+            Parameter::Matrix(new) => *tensor = new,
+            Parameter::Vector(_) => panic!("`{name}` is a matrix and was to be replaced by a vector"),
+        }
+    }
+
+    fn vector(&mut self, name: &str, tensor: &mut Tensor<1>) {
+        match (self.0)(name, Parameter::Vector(tensor.clone())) {
+            Parameter::Vector(new) => *tensor = new,
+            Parameter::Matrix(_) => panic!("`{name}` is a vector and was to be replaced by a matrix"),
+        }
+    }
+}
+
+impl Model {
+    /// Loads a model, or draws one when `files.init` is a seed.
+    ///
+    /// # Errors
+    /// When `config.json` or the weights are missing or unusable.
+    pub fn load(files: &ModelFiles, device: &Device) -> Result<Self> {
+        let config = ModelConfig::load(files)?;
+        let parameters = weights::load(files, &config, device)?;
+        Ok(Self::from_parameters(config, parameters, device))
+    }
+
+    /// A model of parameters that come in the order of [`parameters::specs`].
+    pub(crate) fn from_parameters(config: ModelConfig, values: Vec<(String, Parameter)>, device: &Device) -> Self {
+        let mut model = Model {
+            device: device.clone(),
+            visual: config.vision.as_ref().map(|vision| VisionTower::empty(vision, device)),
+            text: TextModel::empty(&config.text, device),
+            config: Arc::new(config),
+        };
+        let mut values = values.into_iter();
+        model.map_parameters(&mut |name, empty| match values.next() {
+            Some((expected, parameter)) if expected == name => parameter,
+            // The table of names and the towers are two views of one thing; a test holds them together.
+            _ => unreachable!("no value for `{name}` of {:?}", empty.dims()),
+        });
+        model
+    }
+
+    /// What `config.json` says.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Where the parameters lie.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Every parameter by name, in a fixed order; names as in the table of [`parameters::specs`].
+    pub fn parameters(&self) -> Vec<(String, Parameter)> {
+        let mut all = Vec::new();
+        let mut copy = self.clone();
+        copy.map_parameters(&mut |name, parameter| {
+            all.push((name.to_owned(), parameter.clone()));
+            parameter
+        });
+        all
+    }
+
+    /// Puts what `replace` makes of each parameter in its place, in the order of [`Model::parameters`].
+    ///
+    /// # Panics
+    /// When a matrix is replaced by a vector or the reverse.
+    pub fn map_parameters(&mut self, replace: &mut dyn FnMut(&str, Parameter) -> Parameter) {
+        let mut visitor = Replace(replace);
+        if let Some(visual) = &mut self.visual {
+            visual.visit(&mut visitor);
+        }
+        self.text.visit(&mut visitor);
+    }
+
+    /// A copy whose parameters named by `trainable` are fresh leaves of an autodiff graph; the others are constants.
+    /// Each worker thread takes a copy of its own, or their graphs become one.
+    pub fn with_gradients(&self, trainable: &dyn Fn(&str) -> bool) -> Model {
+        let mut copy = self.clone();
+        copy.map_parameters(&mut |name, parameter| {
+            if trainable(name) { parameter.leaf() } else { parameter.constant() }
+        });
+        copy
+    }
+
+    /// A copy outside of any autodiff graph.
+    pub fn without_gradients(&self) -> Model {
+        self.with_gradients(&|_| false)
+    }
+
+    /// Takes the gradients of the leaves, in the order of [`Model::parameters`]. A leaf that the loss did not reach is
+    /// left out.
+    pub fn take_gradients(&self, gradients: &mut Gradients) -> Vec<(String, Parameter)> {
+        let take = |(name, parameter): (String, Parameter)| Some((name, parameter.take_gradient(gradients)?));
+        self.parameters().into_iter().filter_map(take).collect()
+    }
+
+    /// The features of images. One call for all images of a batch is fastest.
+    ///
+    /// # Errors
+    /// When the model has no vision tower, or an image does not fit it.
+    pub fn encode_images(&self, images: &[&ImagePatches]) -> Result<ImageFeatures> {
+        if images.is_empty() {
+            return Ok(self.no_images());
+        }
+        let (Some(visual), Some(config)) = (&self.visual, &self.config.vision) else {
+            return Err(Error::input("the batch holds images, but the model has no vision tower"));
+        };
+        let rows = visual.forward(images, &self.device)?;
+        let mut end = 0;
+        let mut range = |image: &&ImagePatches| {
+            let start = end;
+            end += image.patches() / config.merge_unit();
+            start..end
+        };
+        Ok(ImageFeatures {
+            rows: Some(rows),
+            ranges: images.iter().map(&mut range).collect(),
+            grids: images.iter().map(|image| image.grid).collect(),
+        })
+    }
+
+    /// The features of no image, for batches of text.
+    pub fn no_images(&self) -> ImageFeatures {
+        ImageFeatures { rows: None, grids: Vec::new(), ranges: Vec::new() }
+    }
+
+    /// Lays sequences out as one batch.
+    ///
+    /// # Errors
+    /// When a token is not in the vocabulary, or image tokens and images do not match.
+    pub fn batch(&self, sequences: &[Sequence<'_>], features: &ImageFeatures, padding: Padding) -> Result<Batch> {
+        Batch::new(&self.config, sequences, &features.grids, &features.ranges, padding)
+    }
+
+    /// Final hidden states after the last norm, `[rows, width, hidden]`.
+    ///
+    /// # Errors
+    /// When the batch was laid out for other features.
+    pub fn forward(&self, batch: &Batch, features: &ImageFeatures) -> Result<Tensor<3>> {
+        let hidden = self.hidden(batch, features, None)?;
+        Ok(hidden.reshape([batch.rows, batch.width, self.config.text.hidden_size]))
+    }
+
+    /// Logits `[n, vocabulary]` of hidden states `[n, hidden]`.
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.text.logits(hidden)
+    }
+
+    /// Final hidden states `[rows * width, hidden]`; a cache keeps the keys and values.
+    pub(crate) fn hidden(
+        &self,
+        batch: &Batch,
+        features: &ImageFeatures,
+        cache: Option<&mut KvCache>,
+    ) -> Result<Tensor<2>> {
+        let text = self.text.embed(integers(&batch.text, &self.device));
+        let embedded = match (&batch.sources, &features.rows) {
+            (None, _) => text,
+            (Some(sources), Some(rows)) => {
+                let table = Tensor::cat(vec![text, rows.clone()], 0);
+                let last = table.dims()[0] as i64;
+                if sources.iter().any(|source| *source >= last) {
+                    return Err(Error::input("the batch was laid out for other image features"));
+                }
+                table.select(0, integers(sources, &self.device))
+            }
+            (Some(_), None) => return Err(Error::input("the batch holds images, but there are no image features")),
+        };
+        let rotary = self.rotary(&batch.positions);
+        let visibility = Visibility { starts: batch.starts.clone(), queries: batch.width };
+        Ok(self.text.forward(embedded, batch.rows, &rotary, &visibility, cache))
+    }
+
+    /// Final hidden states `[rows, hidden]` of one more token per row of the cache.
+    pub(crate) fn next_hidden(&self, tokens: &[u32], positions: &[u32], cache: &mut KvCache) -> Tensor<2> {
+        let tokens: Vec<i64> = tokens.iter().map(|token| i64::from(*token)).collect();
+        let positions: Vec<[u32; 3]> = positions.iter().map(|position| [*position; 3]).collect();
+        let visibility = Visibility { starts: vec![0; tokens.len()], queries: 1 };
+        let embedded = self.text.embed(integers(&tokens, &self.device));
+        self.text.forward(embedded, tokens.len(), &self.rotary(&positions), &visibility, Some(cache))
+    }
+
+    fn rotary(&self, positions: &[[u32; 3]]) -> Rotary {
+        let config = &self.config.text;
+        let heads = Heads { queries: config.heads, keys: config.kv_heads, width: config.head_dim };
+        Rotary::new(&text_angles(positions, config), heads, &self.device)
+    }
+}
+
+impl Batch {
+    /// Per row, the position of the token that would follow.
+    pub(crate) fn next_positions(&self) -> &[u32] {
+        &self.next
+    }
+}
+
+/// Row numbers as a tensor.
+pub(crate) fn row_indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
+    indices(rows, device)
+}
+
+fn integers(values: &[i64], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+}

@@ -1,0 +1,260 @@
+//! Qwen2.5-VL's vision tower: patches to features. Most blocks attend within windows, some over the whole image; the
+//! merger makes one feature of each square of patches. Knows nothing of tokens.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+
+use super::Visitor;
+use super::layers::{GatedMlp, Heads, Linear, RmsNorm, Rotary, project};
+use super::positions::{patch_angles, window_order};
+use crate::config::VisionConfig;
+use crate::types::ImagePatches;
+use crate::{Error, Result};
+
+const EPSILON: f64 = 1e-6;
+
+/// The vision tower.
+#[derive(Clone, Debug)]
+pub(super) struct VisionTower {
+    config: VisionConfig,
+    patch_embed: Tensor<2>,
+    blocks: Vec<Block>,
+    merger: Merger,
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    norm1: RmsNorm,
+    qkv: Linear,
+    proj: Linear,
+    norm2: RmsNorm,
+    mlp: GatedMlp,
+}
+
+#[derive(Clone, Debug)]
+struct Merger {
+    norm: RmsNorm,
+    inner: Linear,
+    outer: Linear,
+}
+
+impl VisionTower {
+    pub(super) fn empty(config: &VisionConfig, device: &Device) -> Self {
+        let block = || Block {
+            norm1: RmsNorm::empty(EPSILON, device),
+            qkv: Linear::empty(true, device),
+            proj: Linear::empty(true, device),
+            norm2: RmsNorm::empty(EPSILON, device),
+            mlp: GatedMlp::empty(true, device),
+        };
+        VisionTower {
+            config: config.clone(),
+            patch_embed: Tensor::zeros([1, 1], device),
+            blocks: (0..config.depth).map(|_| block()).collect(),
+            merger: Merger {
+                norm: RmsNorm::empty(EPSILON, device),
+                inner: Linear::empty(true, device),
+                outer: Linear::empty(true, device),
+            },
+        }
+    }
+
+    pub(super) fn visit(&mut self, visitor: &mut dyn Visitor) {
+        visitor.matrix("visual.patch_embed.proj.weight", &mut self.patch_embed);
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            let path = format!("visual.blocks.{index}");
+            block.norm1.visit(&format!("{path}.norm1"), visitor);
+            block.qkv.visit(&format!("{path}.attn.qkv"), visitor);
+            block.proj.visit(&format!("{path}.attn.proj"), visitor);
+            block.norm2.visit(&format!("{path}.norm2"), visitor);
+            block.mlp.visit(&format!("{path}.mlp"), visitor);
+        }
+        self.merger.norm.visit("visual.merger.ln_q", visitor);
+        self.merger.inner.visit("visual.merger.mlp.0", visitor);
+        self.merger.outer.visit("visual.merger.mlp.2", visitor);
+    }
+
+    /// The features of images one after the other, `[merged cells, width of the language model]`.
+    ///
+    /// # Errors
+    /// When an image's pixels do not fit its grid or its grid does not fit the merge squares.
+    pub(super) fn forward(&self, images: &[&ImagePatches], device: &Device) -> Result<Tensor<2>> {
+        let plan = Plan::new(images, &self.config)?;
+        let width = self.config.patch_width();
+        let unit = self.config.merge_unit();
+        let pixels = plan.patch_order.iter().flat_map(|patch| {
+            let (image, place) = *patch;
+            &images[image].pixels[place * width..(place + 1) * width]
+        });
+        let pixels = TensorData::new(pixels.copied().collect::<Vec<f32>>(), [plan.patch_order.len(), width]);
+        let heads = Heads {
+            queries: self.config.heads,
+            keys: self.config.heads,
+            width: self.config.hidden_size / self.config.heads,
+        };
+        let rotary = Rotary::new(&plan.angles, heads, device);
+        let windows = Segments::new(plan.windows, &rotary, device);
+        let whole = Segments::new(plan.whole, &rotary, device);
+        let mut hidden = Tensor::<2>::from_data(pixels, device).matmul(self.patch_embed.clone().transpose());
+        for (index, block) in self.blocks.iter().enumerate() {
+            let full = self.config.full_attention_blocks.contains(&index);
+            hidden = block.forward(hidden, if full { &whole } else { &windows });
+        }
+        let normed = self.merger.norm.forward(hidden);
+        let merged = normed.reshape([plan.patch_order.len() / unit, unit * self.config.hidden_size]);
+        let features = self.merger.outer.forward(activation::gelu(self.merger.inner.forward(merged)));
+        Ok(if plan.cells_in_order { features } else { features.select(0, indices(&plan.cell_places, device)) })
+    }
+}
+
+impl Block {
+    fn forward(&self, hidden: Tensor<2>, segments: &Segments) -> Tensor<2> {
+        let mixed = segments.attend(self.qkv.forward(self.norm1.forward(hidden.clone())));
+        let hidden = hidden + self.proj.forward(mixed);
+        let normed = self.norm2.forward(hidden.clone());
+        hidden + self.mlp.forward(normed)
+    }
+}
+
+/// How the patches of several images are laid out and which of them attend to each other.
+struct Plan {
+    /// Image and place of each patch, windows side by side.
+    patch_order: Vec<(usize, usize)>,
+    /// Rotary angles in that order.
+    angles: Vec<f32>,
+    /// Patches per window.
+    windows: Vec<usize>,
+    /// Patches per frame.
+    whole: Vec<usize>,
+    /// Where each merged cell of the images lies in that order.
+    cell_places: Vec<usize>,
+    cells_in_order: bool,
+}
+
+impl Plan {
+    fn new(images: &[&ImagePatches], config: &VisionConfig) -> Result<Self> {
+        let unit = config.merge_unit();
+        let mut plan = Plan {
+            patch_order: Vec::new(),
+            angles: Vec::new(),
+            windows: Vec::new(),
+            whole: Vec::new(),
+            cell_places: Vec::new(),
+            cells_in_order: true,
+        };
+        for (index, image) in images.iter().enumerate() {
+            check_image(index, image, config)?;
+            let (order, sizes) = window_order(image.grid, config);
+            let angles = patch_angles(image.grid, config);
+            let per_cell = angles.len() / order.len();
+            let first_cell = plan.cell_places.len();
+            plan.cell_places.resize(first_cell + order.len(), 0);
+            for (place, cell) in order.iter().enumerate() {
+                plan.patch_order.extend((cell * unit..(cell + 1) * unit).map(|patch| (index, patch)));
+                plan.angles.extend_from_slice(&angles[cell * per_cell..(cell + 1) * per_cell]);
+                plan.cell_places[first_cell + cell] = first_cell + place;
+                plan.cells_in_order &= place == *cell;
+            }
+            plan.windows.extend(sizes.iter().map(|cells| cells * unit));
+            let [frames, rows, columns] = image.grid;
+            plan.whole.extend(std::iter::repeat_n(rows * columns, frames));
+        }
+        Ok(plan)
+    }
+}
+
+fn check_image(index: usize, image: &ImagePatches, config: &VisionConfig) -> Result<()> {
+    let [frames, rows, columns] = image.grid;
+    let merge = config.spatial_merge_size;
+    if frames == 0 || rows == 0 || columns == 0 || !rows.is_multiple_of(merge) || !columns.is_multiple_of(merge) {
+        let message = format!("image {index} has the grid {:?}, expected multiples of {merge} patches", image.grid);
+        return Err(Error::input(message));
+    }
+    let expected = image.patches() * config.patch_width();
+    if image.pixels.len() != expected {
+        let message = format!(
+            "image {index} has {} pixel values, expected {expected}: {} patches of {}",
+            image.pixels.len(),
+            image.patches(),
+            config.patch_width()
+        );
+        return Err(Error::input(message));
+    }
+    Ok(())
+}
+
+/// Runs of patches that attend among themselves. Runs of one length are one batch; where lengths differ, the runs of
+/// each length are gathered.
+struct Segments {
+    groups: Vec<Group>,
+    /// Where each patch is found in the groups laid side by side; none when there is one group.
+    back: Option<Tensor<1, Int>>,
+}
+
+struct Group {
+    count: usize,
+    /// The patches of the runs; none when they are all patches in order.
+    patches: Option<Tensor<1, Int>>,
+    rotary: Rotary,
+}
+
+impl Segments {
+    fn new(lengths: Vec<usize>, rotary: &Rotary, device: &Device) -> Self {
+        let mut distinct = lengths.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if distinct.len() <= 1 {
+            let group = Group { count: lengths.len(), patches: None, rotary: rotary.clone() };
+            return Segments { groups: vec![group], back: None };
+        }
+        let mut back = vec![0; lengths.iter().sum()];
+        let mut gathered = 0;
+        let mut groups = Vec::with_capacity(distinct.len());
+        for length in distinct {
+            let mut patches = Vec::new();
+            let mut start = 0;
+            for run in &lengths {
+                if *run == length {
+                    patches.extend(start..start + run);
+                }
+                start += run;
+            }
+            for patch in &patches {
+                back[*patch] = gathered;
+                gathered += 1;
+            }
+            let count = patches.len() / length;
+            let patches = indices(&patches, device);
+            groups.push(Group { count, rotary: rotary.select(patches.clone()), patches: Some(patches) });
+        }
+        Segments { groups, back: Some(indices(&back, device)) }
+    }
+
+    /// Attention of fused queries, keys and values within each run.
+    fn attend(&self, fused: Tensor<2>) -> Tensor<2> {
+        let attend = |group: &Group| {
+            let fused = match &group.patches {
+                Some(patches) => fused.clone().select(0, patches.clone()),
+                None => fused.clone(),
+            };
+            project(fused, group.count, &group.rotary).attend(None)
+        };
+        let mut mixed: Vec<Tensor<2>> = self.groups.iter().map(attend).collect();
+        match (&self.back, mixed.len()) {
+            (None, 1) => mixed.remove(0),
+            (back, _) => {
+                let mixed = Tensor::cat(mixed, 0);
+                match back {
+                    Some(back) => mixed.select(0, back.clone()),
+                    None => mixed,
+                }
+            }
+        }
+    }
+}
+
+/// Row numbers as a tensor.
+pub(super) fn indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
+    let rows: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+    let count = rows.len();
+    Tensor::from_data(TensorData::new(rows, [count]), device)
+}

@@ -1,0 +1,207 @@
+//! `grpo`: group-relative policy optimisation against the grader's verdict.
+
+use std::collections::BTreeMap;
+
+use ruminate_flow::error::StageError;
+use ruminate_flow::options::{OptionKind, OptionSpec};
+use ruminate_flow::record::FieldKind;
+use ruminate_flow::stage::{
+    Complaint, Kind, NodeInput, Port, SetInput, SetOutput, SetStage, Stage, StageContext, Work,
+};
+use ruminate_grade::{Mode, format_score, grade};
+use serde_json::json;
+
+use super::loaded::Loaded;
+use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text};
+use super::training::{self, Figures, StoredProgress};
+use super::{sampling, stage_error, training::count};
+use crate::chat::Processor;
+use crate::error::Result as ModelResult;
+use crate::train::grpo::{GrpoMetrics, GrpoOptions, train_grpo};
+use crate::train::progress::{CheckpointEvery, Session};
+use crate::train::rollout::{Completion, Reward};
+
+pub(super) struct Grpo;
+
+#[derive(serde::Deserialize)]
+struct Options {
+    answer: String,
+    rewards: BTreeMap<String, f64>,
+    #[serde(flatten)]
+    prompting: PromptOptions,
+}
+
+const STAGE_ONLY: &[&str] = &["prompt", "system", "image", "max-pixels", "answer", "rewards"];
+
+impl Kind for Grpo {
+    fn name(&self) -> &'static str {
+        "grpo"
+    }
+
+    fn summary(&self) -> &'static str {
+        "train a model by GRPO on the grader's verdict"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        const OPTIONS: &[OptionSpec] = &[
+            prompting::PROMPT,
+            prompting::SYSTEM,
+            prompting::IMAGE,
+            prompting::MAX_PIXELS,
+            OptionSpec::new("answer", OptionKind::Text, "\"answer\"", "The field with the true answer."),
+            OptionSpec::new(
+                "rewards",
+                OptionKind::Weights,
+                "{\"accuracy\": 1.0, \"format\": 0.0}",
+                "The weight of each reward: `accuracy` (1 if the grader says correct), `format` (1 for one <think> block \
+                 and then one <answer>). Both are logged; OpenVLThinker trains on accuracy alone.",
+            ),
+            training::number("epochs", "5.0", "Passes over the problems; a fraction is allowed."),
+            training::STEPS,
+            count("prompts-per-step", "512", "Problems of a step."),
+            count("samples", "5", "Completions of each problem: the group."),
+            sampling::temperature("1.0", "Sampling temperature; the trained distribution is softmax(logits / temperature)."),
+            sampling::top_p("0.99", "Sample from the likeliest tokens that together reach this probability."),
+            sampling::max_new_tokens("2048", "The longest completion, in tokens."),
+            count("updates", "4", "Updates of the optimizer for each step's samples."),
+            count("micro-batch-size", "10", training::MICRO_BATCH),
+            training::number("learning-rate", "1e-6", "The peak."),
+            OptionSpec::new("schedule", training::SCHEDULE, "\"constant\"", "How the learning rate runs after the warm-up."),
+            training::share("warm-up-ratio", "0.0", "The share of all steps in which the learning rate rises from 0."),
+            training::WARM_UP_STEPS,
+            training::BETA1,
+            training::BETA2,
+            training::EPSILON,
+            training::number("weight-decay", "0.01", "AdamW's decoupled decay of matrices; norms and biases have none."),
+            training::MAX_GRADIENT_NORM,
+            OptionSpec::new(
+                "loss",
+                OptionKind::Choice(&["dapo", "grpo", "bnpo", "dr-grpo", "cispo"]),
+                "\"dapo\"",
+                "The objective and how tokens add up: `dapo` is the mean over all tokens of an update, as in EasyR1.",
+            ),
+            OptionSpec::new(
+                "importance",
+                OptionKind::Choice(&["token", "sequence"]),
+                "\"token\"",
+                "One ratio per token, or one per sequence (GSPO).",
+            ),
+            training::share("clip-low", "0.2", "The ratio is clipped below at 1 minus this."),
+            training::number("clip-high", "0.3", "The ratio is clipped above at 1 plus this."),
+            training::number("dual-clip", "3.0", "The ratio at which a negative advantage's loss stops growing; 0 for none."),
+            training::number("kl-coefficient", "0.01", "Weight of the KL estimate k3 against the initial model; 0 does without."),
+            OptionSpec::new(
+                "advantage-scale",
+                OptionKind::Choice(&["group", "batch", "none"]),
+                "\"group\"",
+                "Rewards less their group's mean are divided by the group's unbiased standard deviation, the step's, or nothing.",
+            ),
+            training::number("advantage-epsilon", "1e-6", "Added to that divisor."),
+            OptionSpec::new("mask-truncated", OptionKind::Bool, "false", "Keep completions cut at the limit out of the update."),
+            training::SEED,
+            training::FREEZE,
+            training::SHARDS,
+            training::CHECKPOINT_SECONDS,
+        ];
+        OPTIONS
+    }
+
+    fn inputs(&self) -> &'static [Port] {
+        const { &[Port::records("input", "problems with their answers"), Port::model("model", "the model to begin from")] }
+    }
+
+    fn outputs(&self) -> &'static [Port] {
+        const { &[Port::model("model", "the trained model"), Port::records("metrics", "the figures of every step")] }
+    }
+
+    fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
+        let whole = |message: String| vec![Complaint { option: None, message, help: None }];
+        let options: Options = node.options.read().map_err(whole)?;
+        if let Some(name) = options.rewards.keys().find(|name| !["accuracy", "format"].contains(&name.as_str())) {
+            let message = format!("unknown reward `{name}`: expected `accuracy` or `format`");
+            return Err(vec![Complaint::about("rewards", message)]);
+        }
+        let (training, checkpoint) =
+            training::trainer_options::<GrpoOptions>(&node.options.values, STAGE_ONLY).map_err(whole)?;
+        training.check().map_err(|error| whole(error.to_string()))?;
+        let traits = &node.models["model"];
+        let prompting = Prompting::new(&options.prompting, traits, (VISION_PROMPT, TEXT_PROMPT))?;
+        let reads = prompting.reads().require(&options.answer, FieldKind::Json, Some("answer"));
+        Ok(Stage {
+            version: 1,
+            identity: json!({ "prompting": prompting.identity(), "grader": ruminate_grade::VERSION }),
+            reads: BTreeMap::from([("input", reads)]),
+            schemas: BTreeMap::from([("metrics", metrics_schema())]),
+            models: BTreeMap::from([("model", traits.clone())]),
+            seeded: true,
+            uses_device: true,
+            work: Work::Set(Box::new(Trainer { options, prompting, training, checkpoint })),
+        })
+    }
+}
+
+fn metrics_schema() -> ruminate_flow::record::Schema {
+    training::metrics_schema(
+        &["step", "steps", "updates", "tokens"],
+        &[
+            "epoch", "loss", "reward_mean", "reward_std", "reward_accuracy", "reward_format", "kl", "clip_fraction",
+            "entropy", "completion_length", "finished_share", "zero_variance_share", "gradient_norm", "learning_rate",
+            "tokens_per_second", "rollout_seconds", "update_seconds", "seconds",
+        ],
+    )
+}
+
+struct Trainer {
+    options: Options,
+    prompting: Prompting,
+    training: GrpoOptions,
+    checkpoint: CheckpointEvery,
+}
+
+impl SetStage for Trainer {
+    fn run(&self, input: SetInput, context: &StageContext<'_>) -> Result<SetOutput, StageError> {
+        let loaded = Loaded::load(&input.models["model"], &self.prompting, context.device)?;
+        let (mut prompts, mut answers) = (Vec::new(), Vec::new());
+        for record in &input.records["input"] {
+            prompts.push(self.prompting.encode(record, &loaded.processor, context.blobs)?);
+            answers.push(field_text(record, &self.options.answer)?);
+        }
+        let mut options = self.training.clone();
+        options.seed = training::mixed_seed(context.seed, options.seed);
+        let figures = Figures::default();
+        let mut progress = StoredProgress { checkpoint: context.checkpoint, figures: &figures };
+        let mut on_step = |metrics: &GrpoMetrics| {
+            let message = format!("reward {:.3}", metrics.reward_mean);
+            let json = serde_json::to_value(metrics).unwrap_or_default();
+            figures.step(json, metrics.step, metrics.steps, &message, context)
+        };
+        let mut session = Session {
+            workers: context.threads,
+            checkpoint: self.checkpoint,
+            progress: &mut progress,
+            on_step: &mut on_step,
+        };
+        let mut reward = |completions: &[Completion<'_>]| {
+            completions.iter().map(|completion| self.reward(&loaded.processor, &answers, completion)).collect()
+        };
+        let stop_tokens = loaded.processor.stop_tokens();
+        let trained = train_grpo(&loaded.model, &prompts, stop_tokens, &options, &mut reward, &mut session);
+        training::output(&trained.map_err(stage_error)?, &loaded, &figures)
+    }
+}
+
+impl Trainer {
+    fn reward(&self, processor: &Processor, answers: &[String], completion: &Completion<'_>) -> ModelResult<Reward> {
+        let response = processor.decode(completion.tokens)?;
+        let score = |verdict: bool| if verdict { 1.0 } else { 0.0 };
+        let parts = [
+            ("accuracy", score(grade(&response, &answers[completion.prompt], Mode::Response).correct)),
+            ("format", score(format_score(&response))),
+        ];
+        let weight = |name: &str| self.options.rewards.get(name).copied().unwrap_or(0.0);
+        Ok(Reward {
+            total: parts.iter().map(|(name, value)| weight(name) * value).sum(),
+            parts: parts.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        })
+    }
+}

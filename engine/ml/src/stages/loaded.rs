@@ -1,0 +1,60 @@
+//! A model in memory with its processor, kept from one batch to the next while the node has the device.
+
+use std::sync::{Arc, Mutex};
+
+use ruminate_flow::digest::Digest;
+use ruminate_flow::error::StageError;
+use ruminate_flow::model::Model as ModelAtRest;
+
+use super::prompting::Prompting;
+use super::stage_error;
+use crate::chat::Processor;
+use crate::device;
+use crate::model::Model;
+use crate::types::ModelFiles;
+
+/// A model ready for use.
+pub(super) struct Loaded {
+    pub(super) model: Model,
+    pub(super) processor: Processor,
+    pub(super) files: ModelFiles,
+}
+
+impl Loaded {
+    /// Loads `model` onto the device, its processor with the stage's bound on pixels.
+    pub(super) fn load(model: &ModelAtRest, prompting: &Prompting, device: &str) -> Result<Self, StageError> {
+        let files = ModelFiles { files: model.files.clone(), init: model.init_seed };
+        let device = device::parse(device).map_err(stage_error)?;
+        Ok(Self {
+            model: Model::load(&files, &device).map_err(stage_error)?,
+            processor: prompting.bound(Processor::load(&files).map_err(stage_error)?),
+            files,
+        })
+    }
+}
+
+/// Keeps the last model that was asked for.
+#[derive(Default)]
+pub(super) struct Slot(Mutex<Option<(Digest, Arc<Loaded>)>>);
+
+impl Slot {
+    /// The model, loaded unless it is there.
+    pub(super) fn get(&self, model: &ModelAtRest, prompting: &Prompting, device: &str) -> Result<Arc<Loaded>, StageError> {
+        let mut slot = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((digest, loaded)) = slot.as_ref()
+            && *digest == model.digest
+        {
+            return Ok(loaded.clone());
+        }
+        // The old one goes before the new one comes: two may not fit.
+        *slot = None;
+        let loaded = Arc::new(Loaded::load(model, prompting, device)?);
+        *slot = Some((model.digest, loaded.clone()));
+        Ok(loaded)
+    }
+
+    /// Lets the model go.
+    pub(super) fn release(&self) {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+    }
+}

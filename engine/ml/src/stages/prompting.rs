@@ -1,0 +1,149 @@
+//! From a record to a model's prompt: the options `prompt`, `system`, `image` and `max-pixels`, which every kind here has.
+
+use ruminate_flow::error::StageError;
+use ruminate_flow::model::ModelTraits;
+use ruminate_flow::options::{OptionKind, OptionSpec};
+use ruminate_flow::record::{FieldKind, Record, Value};
+use ruminate_flow::stage::{Blobs, Complaint, Reads};
+use ruminate_flow::template::Template;
+use serde_json::{Value as Json, json};
+
+use crate::chat::Processor;
+use crate::types::{Message, Part, Prompt};
+
+/// The user's turn for a model that takes images. OpenVLThinker's sampler gives the problem as it stands, without a system
+/// prompt; the same text serves sampling, training and evaluation, where the original has three.
+pub(super) const VISION_PROMPT: &str = "{{ question }}";
+
+/// The user's turn for a text model, which reads the caption in place of the image. OpenVLThinker did not publish its own.
+pub(super) const TEXT_PROMPT: &str = "Image description: {{ caption }}\n\nQuestion: {{ question }}\n\nThink step by step \
+inside <think> and </think>, then give the final answer inside <answer> and </answer>.";
+
+pub(super) const PROMPT: OptionSpec = OptionSpec::new(
+    "prompt",
+    OptionKind::Template,
+    "null",
+    "The user's turn, a template over the record's fields. Default: `{{ question }}` for a model that takes images, as \
+     in OpenVLThinker; the caption, the question and the form of the answer for a text model.",
+);
+pub(super) const SYSTEM: OptionSpec = OptionSpec::new(
+    "system",
+    OptionKind::Template,
+    "null",
+    "The system turn, a template. Default: none is given, so the model's chat template decides.",
+);
+pub(super) const IMAGE: OptionSpec = OptionSpec::new(
+    "image",
+    OptionKind::Text,
+    "\"image\"",
+    "The field with the image, which stands before the prompt; an empty text for none. Unused with a text model.",
+);
+pub(super) const MAX_PIXELS: OptionSpec = OptionSpec::new(
+    "max-pixels",
+    OptionKind::Int { min: 1, max: 1 << 30 },
+    "262144",
+    "Images of more pixels are scaled down. 262144 is OpenVLThinker's; a checkpoint's own lower bound stays in force.",
+);
+
+/// The options above as a stage reads them.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct PromptOptions {
+    prompt: Option<String>,
+    system: Option<String>,
+    image: String,
+    max_pixels: usize,
+}
+
+/// Turns records into prompts.
+pub(super) struct Prompting {
+    prompt: Template,
+    system: Option<Template>,
+    image: Option<String>,
+    max_pixels: usize,
+    source: String,
+}
+
+impl Prompting {
+    /// From the options and the model's traits. `defaults`: the prompt for a model with and without vision.
+    pub(super) fn new(
+        options: &PromptOptions,
+        traits: &ModelTraits,
+        defaults: (&str, &str),
+    ) -> Result<Self, Vec<Complaint>> {
+        let parse = |option: &str, source: &str| {
+            Template::parse(source).map_err(|message| vec![Complaint::about(option, message)])
+        };
+        let default = if traits.vision { defaults.0 } else { defaults.1 };
+        let source = options.prompt.clone().unwrap_or_else(|| default.to_owned());
+        Ok(Self {
+            prompt: parse("prompt", &source)?,
+            system: options.system.as_deref().map(|source| parse("system", source)).transpose()?,
+            image: (traits.vision && !options.image.is_empty()).then(|| options.image.clone()),
+            max_pixels: options.max_pixels,
+            source,
+        })
+    }
+
+    /// What the default of `prompt` came to: part of the key, since the default may change with the program.
+    pub(super) fn identity(&self) -> Json {
+        json!({ "prompt": self.source })
+    }
+
+    /// The fields that prompts read.
+    pub(super) fn reads(&self) -> Reads {
+        let mut reads = Reads::default();
+        for (template, option) in [(Some(&self.prompt), "prompt"), (self.system.as_ref(), "system")] {
+            for field in template.iter().flat_map(|template| template.fields()) {
+                reads = reads.require(field, FieldKind::Json, Some(option));
+            }
+        }
+        match &self.image {
+            Some(field) => reads.require(field, FieldKind::Image, Some("image")),
+            None => reads,
+        }
+    }
+
+    /// The processor with this stage's bound on pixels.
+    pub(super) fn bound(&self, processor: Processor) -> Processor {
+        processor.with_max_pixels(self.max_pixels)
+    }
+
+    /// The prompt of `record`, up to where the assistant begins.
+    ///
+    /// # Errors
+    /// What of the record cannot be used.
+    pub(super) fn encode(&self, record: &Record, processor: &Processor, blobs: &dyn Blobs) -> Result<Prompt, StageError> {
+        let at_record = |message: String| StageError::failed(format!("record `{}`: {message}", record.id));
+        let mut content = Vec::new();
+        if let Some(field) = &self.image {
+            match record.fields.get(field.as_str()) {
+                // A problem without an image is a text problem: mixed corpora have both.
+                Some(Value::Null) => {}
+                Some(Value::Blob(blob)) => content.push(Part::Image(blobs.get(blob)?.into())),
+                _ => return Err(at_record(format!("field `{field}` holds no image"))),
+            }
+        }
+        content.push(Part::Text(self.prompt.render(record).map_err(at_record)?));
+        let mut messages = Vec::new();
+        if let Some(system) = &self.system {
+            messages.push(Message::text("system", system.render(record).map_err(at_record)?));
+        }
+        messages.push(Message { role: "user".to_owned(), content });
+        processor.encode(&messages, true).map_err(|error| at_record(error.to_string()))
+    }
+}
+
+/// A field as the text that is graded or learned: numbers and truth values print as in JSON.
+pub(super) fn field_text(record: &Record, field: &str) -> Result<String, StageError> {
+    match record.fields.get(field) {
+        Some(Value::Text(text)) => Ok(text.to_string()),
+        Some(Value::Int(value)) => Ok(value.to_string()),
+        Some(Value::Float(value)) => Ok(value.to_string()),
+        Some(Value::Bool(value)) => Ok(value.to_string()),
+        other => {
+            let found = other.map_or("nothing".to_owned(), |value| format!("`{}`", FieldKind::of(value)));
+            Err(StageError::failed(format!("record `{}`: field `{field}` holds {found}, expected text", record.id)))
+        }
+    }
+}

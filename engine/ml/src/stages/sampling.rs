@@ -1,0 +1,155 @@
+//! Decoding options and seeds of the kinds that generate text.
+
+use ruminate_flow::digest::{Digest, DigestBuilder};
+use ruminate_flow::error::StageError;
+use ruminate_flow::options::{OptionKind, OptionSpec};
+use ruminate_flow::stage::{StageContext, Unit};
+
+use super::loaded::Loaded;
+use super::prompting::Prompting;
+use super::stage_error;
+use crate::generate::{Generation, Request, Sampling, generate};
+use crate::types::Prompt;
+
+pub(super) const TOP_K: OptionSpec = OptionSpec::new(
+    "top-k",
+    OptionKind::Int { min: 0, max: 1 << 20 },
+    "0",
+    "Sample from the k most likely tokens only; 0 for all.",
+);
+pub(super) const SEED: OptionSpec = OptionSpec::new(
+    "seed",
+    OptionKind::Int { min: 0, max: i64::MAX },
+    "0",
+    "Mixed with the graph's seed, the record's content and the sample's index into each sample's seed.",
+);
+pub(super) const BATCH: OptionSpec = OptionSpec::new(
+    "batch",
+    OptionKind::Int { min: 1, max: 65536 },
+    "64",
+    "Prompts that are decoded together. A matter of memory and speed only.",
+)
+.not_identity();
+
+/// `temperature`, with the kind's default as JSON text.
+pub(super) const fn temperature(default: &'static str, doc: &'static str) -> OptionSpec {
+    OptionSpec::new("temperature", OptionKind::Float { min: 0.0, max: 100.0 }, default, doc)
+}
+
+/// `top-p`, with the kind's default as JSON text.
+pub(super) const fn top_p(default: &'static str, doc: &'static str) -> OptionSpec {
+    OptionSpec::new("top-p", OptionKind::Float { min: 0.0, max: 1.0 }, default, doc)
+}
+
+/// `max-new-tokens`, with the kind's default as JSON text.
+pub(super) const fn max_new_tokens(default: &'static str, doc: &'static str) -> OptionSpec {
+    OptionSpec::new("max-new-tokens", OptionKind::Int { min: 1, max: 1 << 20 }, default, doc)
+}
+
+/// The decoding options as a stage reads them.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Decoding {
+    temperature: f32,
+    top_p: f32,
+    top_k: usize,
+    max_new_tokens: usize,
+    seed: u64,
+    pub(super) batch: usize,
+}
+
+/// A decoded sample.
+pub(super) struct Sample {
+    /// The text without special tokens.
+    pub(super) text: String,
+    /// Tokens generated, the end of the turn included.
+    pub(super) tokens: usize,
+    /// The model ended its turn; false: it ran into `max-new-tokens`.
+    pub(super) finished: bool,
+}
+
+/// `samples` texts for each unit of one record, or why its prompt cannot be made.
+pub(super) fn for_units(
+    prompting: &Prompting,
+    decoding: &Decoding,
+    loaded: &Loaded,
+    units: &[Unit],
+    samples: usize,
+    context: &StageContext<'_>,
+) -> Result<Vec<Result<Vec<Sample>, String>>, StageError> {
+    let mut outcomes: Vec<Result<Vec<Sample>, String>> = Vec::with_capacity(units.len());
+    let mut prompts = Vec::new();
+    let mut contents = Vec::new();
+    let mut places = Vec::new();
+    for unit in units {
+        let prompt = unit.records.first().map(|record| prompting.encode(record, &loaded.processor, context.blobs));
+        match prompt {
+            Some(Ok(prompt)) => {
+                places.push(outcomes.len());
+                prompts.push(prompt);
+                contents.push(unit.content);
+                outcomes.push(Ok(Vec::new()));
+            }
+            Some(Err(error)) => outcomes.push(Err(error.to_string())),
+            None => outcomes.push(Ok(Vec::new())),
+        }
+    }
+    let decoded = decoding.decode(loaded, &prompts, &contents, samples, context)?;
+    for (place, samples) in places.into_iter().zip(decoded) {
+        outcomes[place] = Ok(samples);
+    }
+    Ok(outcomes)
+}
+
+impl Decoding {
+    /// Whether the seed matters.
+    pub(super) fn is_random(&self) -> bool {
+        self.temperature > 0.0
+    }
+
+    /// The seed of sample `index` of a record: from the graph's seed, the node's, the record's content, never from the batch,
+    /// the order or the node's name.
+    pub(super) fn sample_seed(&self, graph_seed: u64, content: &Digest, index: usize) -> u64 {
+        DigestBuilder::default()
+            .part(&graph_seed.to_le_bytes())
+            .part(&self.seed.to_le_bytes())
+            .part(content.bytes())
+            .part(&(index as u64).to_le_bytes())
+            .finish()
+            .seed()
+    }
+
+    /// `samples` texts for each prompt. `contents[i]` is the digest of what prompt `i` was made from.
+    pub(super) fn decode(
+        &self,
+        loaded: &Loaded,
+        prompts: &[Prompt],
+        contents: &[Digest],
+        samples: usize,
+        context: &StageContext<'_>,
+    ) -> Result<Vec<Vec<Sample>>, StageError> {
+        let seeds: Vec<Vec<u64>> = contents
+            .iter()
+            .map(|content| (0..samples).map(|index| self.sample_seed(context.seed, content, index)).collect())
+            .collect();
+        let requests: Vec<Request<'_>> =
+            prompts.iter().zip(&seeds).map(|(prompt, seeds)| Request { prompt, seeds }).collect();
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: (self.top_k > 0).then_some(self.top_k),
+            max_new_tokens: self.max_new_tokens,
+            stop_tokens: loaded.processor.stop_tokens().to_vec(),
+        };
+        let generations = generate(&loaded.model, &requests, &sampling, context.threads).map_err(stage_error)?;
+        generations.iter().map(|group| group.iter().map(|generation| sample(loaded, generation)).collect()).collect()
+    }
+}
+
+fn sample(loaded: &Loaded, generation: &Generation) -> Result<Sample, StageError> {
+    Ok(Sample {
+        text: loaded.processor.decode(&generation.tokens).map_err(stage_error)?,
+        tokens: generation.tokens.len(),
+        finished: generation.finished,
+    })
+}

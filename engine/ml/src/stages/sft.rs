@@ -1,0 +1,152 @@
+//! `sft`: supervised fine-tuning on the assistant's tokens.
+
+use std::collections::BTreeMap;
+
+use ruminate_flow::error::StageError;
+use ruminate_flow::options::{OptionKind, OptionSpec};
+use ruminate_flow::record::FieldKind;
+use ruminate_flow::stage::{
+    Complaint, Dropped, Kind, NodeInput, Port, SetInput, SetOutput, SetStage, Stage, StageContext, Work,
+};
+
+use super::loaded::Loaded;
+use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text};
+use super::training::{self, Figures, StoredProgress};
+use super::{stage_error, training::count};
+use crate::train::progress::{CheckpointEvery, Session};
+use crate::train::sft::{SftMetrics, SftOptions, train_sft, usable_examples};
+
+pub(super) struct Sft;
+
+#[derive(serde::Deserialize)]
+struct Options {
+    response: String,
+    #[serde(flatten)]
+    prompting: PromptOptions,
+}
+
+const STAGE_ONLY: &[&str] = &["prompt", "system", "image", "max-pixels", "response"];
+
+impl Kind for Sft {
+    fn name(&self) -> &'static str {
+        "sft"
+    }
+
+    fn summary(&self) -> &'static str {
+        "fine-tune a model on responses"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        const OPTIONS: &[OptionSpec] = &[
+            prompting::PROMPT,
+            prompting::SYSTEM,
+            prompting::IMAGE,
+            prompting::MAX_PIXELS,
+            OptionSpec::new("response", OptionKind::Text, "\"reasoning\"", "The field with the text to learn."),
+            training::number("epochs", "1.0", "Passes over the data; a fraction is allowed."),
+            training::STEPS,
+            count("batch-size", "32", "Examples of a step."),
+            count("micro-batch-size", "8", training::MICRO_BATCH),
+            training::number("learning-rate", "5e-6", "The peak. 5e-6 is in OpenVLThinker's configuration, 5e-7 in its paper."),
+            OptionSpec::new("schedule", training::SCHEDULE, "\"cosine\"", "How the learning rate runs after the warm-up."),
+            training::share("warm-up-ratio", "0.1", "The share of all steps in which the learning rate rises from 0."),
+            training::WARM_UP_STEPS,
+            training::BETA1,
+            training::BETA2,
+            training::EPSILON,
+            training::number("weight-decay", "0.0", "AdamW's decoupled decay of matrices; norms and biases have none."),
+            training::MAX_GRADIENT_NORM,
+            OptionSpec::new(
+                "loss",
+                OptionKind::Choice(&["nll", "dft"]),
+                "\"nll\"",
+                "`nll`: negative log-likelihood. `dft`: times the token's detached probability (dynamic fine-tuning).",
+            ),
+            training::SEED,
+            training::FREEZE,
+            training::SHARDS,
+            OptionSpec::new("drop-last", OptionKind::Bool, "false", "Leave out an epoch's last, smaller batch."),
+            OptionSpec::new("max-length", OptionKind::Int { min: 1, max: 1 << 30 }, "null", "Tokens that an example may have."),
+            OptionSpec::new(
+                "overlong",
+                OptionKind::Choice(&["drop", "fail"]),
+                "\"drop\"",
+                "What happens to a longer one: it goes to the ledger of drops, or the node fails.",
+            ),
+            training::CHECKPOINT_SECONDS,
+        ];
+        OPTIONS
+    }
+
+    fn inputs(&self) -> &'static [Port] {
+        const { &[Port::records("input", "prompts and responses"), Port::model("model", "the model to begin from")] }
+    }
+
+    fn outputs(&self) -> &'static [Port] {
+        const { &[Port::model("model", "the trained model"), Port::records("metrics", "the figures of every step")] }
+    }
+
+    fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
+        let whole = |message: String| vec![Complaint { option: None, message, help: None }];
+        let options: Options = node.options.read().map_err(whole)?;
+        let (training, checkpoint) =
+            training::trainer_options::<SftOptions>(&node.options.values, STAGE_ONLY).map_err(whole)?;
+        training.check().map_err(|error| whole(error.to_string()))?;
+        let traits = &node.models["model"];
+        let prompting = Prompting::new(&options.prompting, traits, (VISION_PROMPT, TEXT_PROMPT))?;
+        let reads = prompting.reads().require(&options.response, FieldKind::Text, Some("response"));
+        let metrics = training::metrics_schema(
+            &["step", "steps", "tokens", "target_tokens"],
+            &["epoch", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "seconds"],
+        );
+        Ok(Stage {
+            version: 1,
+            identity: prompting.identity(),
+            reads: BTreeMap::from([("input", reads)]),
+            schemas: BTreeMap::from([("metrics", metrics)]),
+            models: BTreeMap::from([("model", traits.clone())]),
+            seeded: true,
+            uses_device: true,
+            work: Work::Set(Box::new(Trainer { response: options.response, prompting, training, checkpoint })),
+        })
+    }
+}
+
+struct Trainer {
+    response: String,
+    prompting: Prompting,
+    training: SftOptions,
+    checkpoint: CheckpointEvery,
+}
+
+impl SetStage for Trainer {
+    fn run(&self, input: SetInput, context: &StageContext<'_>) -> Result<SetOutput, StageError> {
+        let loaded = Loaded::load(&input.models["model"], &self.prompting, context.device)?;
+        let mut examples = Vec::new();
+        for record in &input.records["input"] {
+            let prompt = self.prompting.encode(record, &loaded.processor, context.blobs)?;
+            let response = field_text(record, &self.response)?;
+            examples.push(loaded.processor.encode_completion(&prompt, &response).map_err(stage_error)?);
+        }
+        let mut options = self.training.clone();
+        options.seed = training::mixed_seed(context.seed, options.seed);
+        let (_, left_out) = usable_examples(&examples, &options).map_err(stage_error)?;
+        let figures = Figures::default();
+        let mut progress = StoredProgress { checkpoint: context.checkpoint, figures: &figures };
+        let mut on_step = |metrics: &SftMetrics| {
+            let message = format!("loss {:.3}", metrics.loss);
+            let json = serde_json::to_value(metrics).unwrap_or_default();
+            figures.step(json, metrics.step, metrics.steps, &message, context)
+        };
+        let mut session = Session {
+            workers: context.threads,
+            checkpoint: self.checkpoint,
+            progress: &mut progress,
+            on_step: &mut on_step,
+        };
+        let trained = train_sft(&loaded.model, &examples, &options, &mut session).map_err(stage_error)?;
+        let mut output = training::output(&trained, &loaded, &figures)?;
+        output.drops = left_out.into_iter().map(|(source, reason)| ("input", Dropped { source, reason })).collect();
+        Ok(output)
+    }
+}

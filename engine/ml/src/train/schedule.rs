@@ -1,0 +1,80 @@
+//! The learning rate over the steps: constant, linear or cosine after a linear warm-up.
+//! The factors equal those of Hugging Face's schedules, first step included (factor 0 when there is a warm-up).
+
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate runs after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Stays at its peak.
+    #[default]
+    Constant,
+    /// Falls to 0 in a straight line.
+    Linear,
+    /// Falls to 0 along half a cosine.
+    Cosine,
+}
+
+/// How long the learning rate rises from 0 to its peak.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WarmUp {
+    /// This share of all steps, rounded up.
+    Ratio(f64),
+    /// This many steps.
+    Steps(usize),
+}
+
+impl WarmUp {
+    /// Steps of warm-up in a run of `total` steps.
+    pub fn steps(self, total: usize) -> usize {
+        match self {
+            WarmUp::Ratio(ratio) => (total as f64 * ratio.clamp(0.0, 1.0)).ceil() as usize,
+            WarmUp::Steps(steps) => steps,
+        }
+    }
+}
+
+impl Schedule {
+    /// The factor on the peak learning rate at `step` (from 0) of `total`, after `warm_up` steps of warm-up.
+    pub fn factor(self, step: usize, warm_up: usize, total: usize) -> f64 {
+        if step < warm_up {
+            return step as f64 / warm_up.max(1) as f64;
+        }
+        let left = total.saturating_sub(warm_up).max(1) as f64;
+        let progress = ((step - warm_up) as f64 / left).min(1.0);
+        match self {
+            Schedule::Constant => 1.0,
+            Schedule::Linear => 1.0 - progress,
+            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::reference::losses;
+
+    #[test]
+    fn factors_equal_the_reference() {
+        for (schedule, name) in
+            [(Schedule::Cosine, "cosine_lr_warmup3_total10"), (Schedule::Linear, "linear_lr_warmup3_total10")]
+        {
+            let expected: Vec<f64> = serde_json::from_value(losses()["adamw"][name].clone()).unwrap();
+            // The reference runs past the last step, where a cosine would rise again.
+            for (step, expected) in expected.iter().enumerate().take(11) {
+                let actual = schedule.factor(step, 3, 10);
+                assert!((actual - expected).abs() < 1e-12, "{name} at {step}: {actual} != {expected}");
+            }
+        }
+        assert_eq!(Schedule::Constant.factor(5, 3, 10), 1.0);
+    }
+
+    #[test]
+    fn a_ratio_of_the_steps_is_rounded_up() {
+        assert_eq!(WarmUp::Ratio(0.15).steps(11), 2);
+        assert_eq!(WarmUp::Steps(7).steps(3), 7);
+    }
+}

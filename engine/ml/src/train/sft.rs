@@ -1,0 +1,331 @@
+//! Supervised fine-tuning: the negative log-likelihood of the marked tokens, minimised with AdamW. Knows nothing of graphs.
+//!
+//! The loss of a step is normalised by the targets of its whole batch, however that is cut into shards and micro-batches.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::data::DataOrder;
+use super::forward::{Row, RowImages, gradient_sum, require_finite, target_log_probs, targets_of};
+use super::loss::{SftLossKind, sft_loss};
+use super::optimizer::{AdamW, AdamWOptions, is_trained};
+use super::parallel::{GradientSum, Workers, balance};
+use super::progress::{Checkpointer, Session};
+use super::schedule::{Schedule, WarmUp};
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::types::Example;
+
+/// Everything that decides the result of SFT. The defaults are the released recipe's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SftOptions {
+    /// Passes over the data; a fraction is allowed.
+    pub epochs: f64,
+    /// Steps instead of epochs.
+    pub steps: Option<usize>,
+    /// Examples per step.
+    pub batch_size: usize,
+    /// Examples per forward pass: what memory allows. The rest of a step is accumulated.
+    pub micro_batch_size: usize,
+    /// The peak learning rate.
+    pub learning_rate: f64,
+    /// How it runs after the warm-up.
+    pub schedule: Schedule,
+    /// How it rises.
+    pub warm_up: WarmUp,
+    /// AdamW's moment decays.
+    pub betas: [f64; 2],
+    /// AdamW's epsilon.
+    pub epsilon: f64,
+    /// Decoupled weight decay of matrices.
+    pub weight_decay: f64,
+    /// The global gradient norm to clip to; 0 for no clipping.
+    pub max_gradient_norm: f64,
+    /// What is minimised at each target.
+    pub loss: SftLossKind,
+    /// Decides the order of the data.
+    pub seed: u64,
+    /// Parameters whose name starts with one of these are not trained. `visual.merger.` is the projector.
+    pub freeze: Vec<String>,
+    /// Parts that a step is computed in, side by side when there are threads. Decides rounding, so it decides the result.
+    pub shards: usize,
+    /// Whether an epoch's last, smaller batch is left out.
+    pub drop_last: bool,
+    /// Tokens that an example may have; `None` for no limit.
+    pub max_length: Option<usize>,
+    /// What happens to an example that has more.
+    pub overlong: Overlong,
+}
+
+/// What happens to an example that is too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overlong {
+    /// It is left out.
+    #[default]
+    Drop,
+    /// The training fails, naming it.
+    Fail,
+}
+
+impl Default for SftOptions {
+    fn default() -> Self {
+        Self {
+            epochs: 1.0,
+            steps: None,
+            batch_size: 32,
+            micro_batch_size: 8,
+            learning_rate: 5e-6,
+            schedule: Schedule::Cosine,
+            warm_up: WarmUp::Ratio(0.1),
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            max_gradient_norm: 1.0,
+            loss: SftLossKind::Nll,
+            seed: 1,
+            freeze: vec!["visual.".to_owned()],
+            shards: 2,
+            drop_last: false,
+            max_length: None,
+            overlong: Overlong::Drop,
+        }
+    }
+}
+
+impl SftOptions {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// Names the first option that is out of its range.
+    pub fn check(&self) -> Result<()> {
+        at_least_one("batch-size", self.batch_size)?;
+        at_least_one("micro-batch-size", self.micro_batch_size)?;
+        at_least_one("shards", self.shards)?;
+        check_optimizer(self.learning_rate, &self.optimizer())
+    }
+
+    fn optimizer(&self) -> AdamWOptions {
+        AdamWOptions {
+            betas: self.betas,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            max_gradient_norm: (self.max_gradient_norm > 0.0).then_some(self.max_gradient_norm),
+        }
+    }
+}
+
+/// Fails unless a count is at least one.
+pub(crate) fn at_least_one(option: &str, value: usize) -> Result<()> {
+    if value == 0 { Err(Error::option(option, "it is 0: expected at least 1")) } else { Ok(()) }
+}
+
+/// Fails unless the learning rate and AdamW's numbers are in their ranges.
+pub(crate) fn check_optimizer(learning_rate: f64, options: &AdamWOptions) -> Result<()> {
+    let not_negative = |option: &str, value: f64| {
+        let fits = value.is_finite() && value >= 0.0;
+        if fits {
+            Ok(())
+        } else {
+            Err(Error::option(option, format!("it is {value}: expected a number of at least 0")))
+        }
+    };
+    not_negative("learning-rate", learning_rate)?;
+    not_negative("epsilon", options.epsilon)?;
+    not_negative("weight-decay", options.weight_decay)?;
+    not_negative("max-gradient-norm", options.max_gradient_norm.unwrap_or(0.0))?;
+    for beta in options.betas {
+        if !(0.0..1.0).contains(&beta) {
+            return Err(Error::option("betas", format!("one is {beta}: expected numbers from 0 to below 1")));
+        }
+    }
+    Ok(())
+}
+
+/// The figures of one step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SftMetrics {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Steps of the whole run.
+    pub steps: usize,
+    /// Epochs done.
+    pub epoch: f64,
+    /// Mean loss per target token.
+    pub loss: f64,
+    /// The learning rate used.
+    pub learning_rate: f64,
+    /// The global gradient norm before clipping.
+    pub gradient_norm: f64,
+    /// Tokens run through the model, prompts and images included, padding not.
+    pub tokens: usize,
+    /// Target tokens.
+    pub target_tokens: usize,
+    /// `tokens` per second.
+    pub tokens_per_second: f64,
+    /// Seconds that the step took.
+    pub seconds: f64,
+}
+
+/// An example as training uses it.
+struct Prepared<'a> {
+    example: &'a Example,
+    targets: Vec<usize>,
+}
+
+/// Which examples can be trained on, by their index, and why each of the others cannot.
+///
+/// # Errors
+/// When the options are out of range, or an example is too long and that is to fail.
+pub fn usable_examples(examples: &[Example], options: &SftOptions) -> Result<(Vec<usize>, Vec<(usize, String)>)> {
+    options.check()?;
+    let mut kept = Vec::new();
+    let mut left_out = Vec::new();
+    for (index, example) in examples.iter().enumerate() {
+        let length = example.tokens.len();
+        if example.loss_mask.len() != length {
+            let marks = example.loss_mask.len();
+            return Err(Error::input(format!(
+                "example {index} has {length} tokens and {marks} marks in its loss mask"
+            )));
+        }
+        let too_long = options.max_length.filter(|limit| length > *limit);
+        match too_long {
+            Some(limit) if options.overlong == Overlong::Fail => {
+                return Err(Error::input(format!("example {index} has {length} tokens: `max-length` is {limit}")));
+            }
+            Some(limit) => left_out.push((index, format!("{length} tokens: `max-length` is {limit}"))),
+            None if targets_of(&example.loss_mask).is_empty() => left_out.push((index, "no token to learn".to_owned())),
+            None => kept.push(index),
+        }
+    }
+    Ok((kept, left_out))
+}
+
+/// Trains `model` on `examples` and returns it. Continues from the session's checkpoint when there is one.
+///
+/// # Errors
+/// Bad options or examples, nothing to train on, a loss or gradient that is not finite (naming the step), a store that
+/// fails, and [`Error::Interrupted`] when the session's callback stops the run.
+pub fn train_sft(
+    model: &Model,
+    examples: &[Example],
+    options: &SftOptions,
+    session: &mut Session<'_, SftMetrics>,
+) -> Result<Model> {
+    let (kept, left_out) = usable_examples(examples, options)?;
+    if !left_out.is_empty() {
+        tracing::warn!("{} of {} examples are left out, the first: {}", left_out.len(), examples.len(), left_out[0].1);
+    }
+    if kept.is_empty() {
+        return Err(Error::input("no example is left to train on"));
+    }
+    let prepared: Vec<Prepared<'_>> = kept
+        .iter()
+        .map(|index| Prepared { example: &examples[*index], targets: targets_of(&examples[*index].loss_mask) })
+        .collect();
+    let data = DataOrder {
+        count: prepared.len(),
+        batch: options.batch_size,
+        drop_last: options.drop_last,
+        seed: options.seed,
+    };
+    let steps = data.total_steps(options.steps, options.epochs)?;
+    let mut model = model.without_gradients();
+    let mut optimizer = AdamW::new(&model, &options.freeze, options.optimizer())?;
+    let mut checkpointer = Checkpointer::new(identity(options, &prepared), steps);
+    let start = checkpointer.resume(session.progress, &mut model, &mut optimizer)?;
+    let workers = Workers::new(session.workers.min(options.shards))?;
+    let warm_up = options.warm_up.steps(steps);
+    let mut epoch = (usize::MAX, Vec::new());
+    for step in start..steps {
+        let begun = Instant::now();
+        let (number, place) = data.place(step);
+        if epoch.0 != number {
+            epoch = (number, data.epoch(number));
+        }
+        let batch: Vec<&Prepared<'_>> = data.batch(&epoch.1, place).iter().map(|index| &prepared[*index]).collect();
+        let learning_rate = options.learning_rate * options.schedule.factor(step, warm_up, steps);
+        let (loss, gradients) = batch_gradients(&model, &batch, options, &workers)?;
+        require_finite(loss, "loss", step + 1)?;
+        let norm = optimizer.update(&mut model, gradients, learning_rate, &workers)?;
+        require_finite(norm, "gradient norm", step + 1)?;
+        let tokens: usize = batch.iter().map(|prepared| prepared.example.tokens.len()).sum();
+        let seconds = begun.elapsed().as_secs_f64();
+        let metrics = SftMetrics {
+            step: step + 1,
+            steps,
+            epoch: (step + 1) as f64 / data.steps_per_epoch() as f64,
+            loss,
+            learning_rate,
+            gradient_norm: norm,
+            tokens,
+            target_tokens: batch.iter().map(|prepared| prepared.targets.len()).sum(),
+            tokens_per_second: tokens as f64 / seconds.max(1e-9),
+            seconds,
+        };
+        checkpointer.after_step(step + 1, &metrics, session, &model, &optimizer)?;
+    }
+    Ok(model)
+}
+
+/// The loss of a batch and its gradients, summed over shards in their order.
+fn batch_gradients(
+    model: &Model,
+    batch: &[&Prepared<'_>],
+    options: &SftOptions,
+    workers: &Workers,
+) -> Result<(f64, GradientSum)> {
+    let targets: usize = batch.iter().map(|prepared| prepared.targets.len()).sum();
+    let lengths: Vec<usize> = batch.iter().map(|prepared| prepared.example.tokens.len()).collect();
+    let shards = workers.run(balance(&lengths, options.shards), |shard| {
+        let leaves = model.with_gradients(&|name| is_trained(name, &options.freeze));
+        let (mut loss, mut sum) = (0.0, GradientSum::default());
+        for part in shard.chunks(options.micro_batch_size) {
+            let rows: Vec<Row<'_>> = part
+                .iter()
+                .map(|index| {
+                    let prepared = batch[*index];
+                    let Example { tokens, images, .. } = prepared.example;
+                    Row { tokens, images, targets: &prepared.targets }
+                })
+                .collect();
+            let images = RowImages::new(&rows);
+            let features = images.encode(&leaves)?;
+            let log_probs = target_log_probs(&leaves, &rows, &images, &features, 1.0, false)?;
+            let (part_loss, gradient) = sft_loss(&log_probs.values, options.loss, targets);
+            loss += part_loss;
+            sum.add(gradient_sum(&leaves, &mut log_probs.backward(&gradient)));
+        }
+        Ok((loss, sum))
+    })?;
+    let (mut loss, mut sum) = (0.0, GradientSum::default());
+    for (shard_loss, shard_sum) in shards {
+        loss += shard_loss;
+        sum.add(shard_sum);
+    }
+    Ok((loss, sum))
+}
+
+/// A digest of what decides the result, to tell one run's checkpoint from another's.
+fn identity(options: &SftOptions, prepared: &[Prepared<'_>]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("sft {options:?}").as_bytes());
+    for Prepared { example, targets } in prepared {
+        hash_tokens(&mut hasher, &example.tokens);
+        hasher.update(&targets.len().to_le_bytes());
+        for target in targets {
+            hasher.update(&target.to_le_bytes());
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Feeds token ids, with their count, to a digest.
+pub(crate) fn hash_tokens(hasher: &mut blake3::Hasher, tokens: &[u32]) {
+    hasher.update(&tokens.len().to_le_bytes());
+    let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+    hasher.update(&bytes);
+}

@@ -1,0 +1,214 @@
+//! Whole training runs on the tiny reference model: resuming, threads, shards, freezing, and what must fail.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+
+use super::*;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::types::{Example, ImagePatches, ModelFiles, Prompt};
+
+/// The tiny model's id of an image token.
+const IMAGE: u32 = 502;
+
+fn model() -> Model {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/model/tiny");
+    Model::load(&ModelFiles::from_folder(&folder).unwrap(), &Device::flex()).unwrap()
+}
+
+/// Prompts of different lengths, every second one with an image of 16 patches.
+fn prompts(count: usize) -> Vec<Prompt> {
+    let image = |shift: usize| {
+        let pixels = (0..16 * 1176).map(|index| ((index * 31 + shift * 977) as f32).sin()).collect();
+        Arc::new(ImagePatches { pixels, grid: [1, 4, 4] })
+    };
+    (0..count)
+        .map(|index| {
+            let with_image = index % 2 == 0;
+            let mut tokens: Vec<u32> = if with_image { vec![499, IMAGE, IMAGE, IMAGE, IMAGE, 500] } else { vec![7] };
+            tokens.extend((0..2 + index % 3).map(|place| (index * 13 + place * 5) as u32 % 480));
+            Prompt { tokens, images: if with_image { vec![image(index)] } else { Vec::new() } }
+        })
+        .collect()
+}
+
+fn examples() -> Vec<Example> {
+    let completion =
+        |index: usize| (0..3 + index % 4).map(|place| (index + 3 * place) as u32 % 20 + 40).collect::<Vec<_>>();
+    prompts(10).iter().enumerate().map(|(index, prompt)| Example::from_completion(prompt, &completion(index))).collect()
+}
+
+fn sft_options() -> SftOptions {
+    SftOptions {
+        steps: Some(6),
+        batch_size: 4,
+        micro_batch_size: 2,
+        learning_rate: 2e-3,
+        weight_decay: 0.01,
+        ..SftOptions::default()
+    }
+}
+
+/// How a run is interrupted: after this many steps.
+fn sft(options: &SftOptions, workers: usize, stop: usize, progress: &mut MemoryProgress) -> (Result<Model>, Vec<f64>) {
+    let mut losses = Vec::new();
+    let mut on_step = |metrics: &SftMetrics| {
+        losses.push(metrics.loss);
+        if metrics.step == stop { Control::Stop } else { Control::Continue }
+    };
+    let checkpoint = CheckpointEvery { steps: Some(2), seconds: None };
+    let mut session = Session { workers, checkpoint, progress, on_step: &mut on_step };
+    let result = train_sft(&model(), &examples(), options, &mut session);
+    (result, losses)
+}
+
+fn bits(model: &Model) -> Vec<u32> {
+    model.parameters().iter().flat_map(|(_, parameter)| parameter.values()).map(f32::to_bits).collect()
+}
+
+#[test]
+fn sft_continues_to_the_same_bits_on_any_number_of_threads() {
+    let options = sft_options();
+    let (whole, losses) = sft(&options, 2, 0, &mut MemoryProgress::default());
+    let whole = whole.unwrap();
+    assert!(losses[5] < losses[0], "{losses:?}");
+    let mut progress = MemoryProgress::default();
+    let (stopped, _) = sft(&options, 2, 3, &mut progress);
+    assert!(matches!(stopped, Err(Error::Interrupted { step: 3, steps: 6 })));
+    let (continued, rest) = sft(&options, 1, 0, &mut progress);
+    assert_eq!(rest, losses[3..]);
+    assert!(bits(&continued.unwrap()) == bits(&whole), "the resumed run ended with other weights");
+    let other = SftOptions { learning_rate: 1e-3, ..options };
+    assert!(matches!(sft(&other, 1, 0, &mut progress).0, Err(Error::State { .. })));
+}
+
+#[test]
+fn shards_and_micro_batches_change_the_rounding_only() {
+    let (_, expected) = sft(&sft_options(), 2, 0, &mut MemoryProgress::default());
+    for (shards, micro_batch_size) in [(1, 4), (3, 1)] {
+        let options = SftOptions { shards, micro_batch_size, ..sft_options() };
+        let (_, losses) = sft(&options, 2, 0, &mut MemoryProgress::default());
+        for (a, b) in losses.iter().zip(&expected) {
+            assert!((a - b).abs() < 2e-4, "{losses:?} {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn frozen_parameters_stay_as_they_are() {
+    let before = model().parameters();
+    for (freeze, projector_moves) in [(vec!["visual."], false), (vec!["visual.blocks.", "visual.patch_embed."], true)] {
+        let freeze: Vec<String> = freeze.into_iter().map(str::to_owned).collect();
+        let options = SftOptions { freeze: freeze.clone(), steps: Some(2), ..sft_options() };
+        let after = sft(&options, 2, 0, &mut MemoryProgress::default()).0.unwrap().parameters();
+        for ((name, old), (_, new)) in before.iter().zip(&after) {
+            let moved = old.values() != new.values();
+            assert_eq!(moved, optimizer::is_trained(name, &freeze), "{name}");
+            assert!(projector_moves || !name.starts_with("visual.") || !moved, "{name}");
+        }
+    }
+    let options = SftOptions { freeze: vec!["vision.".to_owned()], ..sft_options() };
+    let error = sft(&options, 1, 0, &mut MemoryProgress::default()).0.unwrap_err();
+    assert!(error.to_string().contains("no parameter's name starts with `vision.`"));
+}
+
+#[test]
+fn a_diverged_run_fails_and_names_the_step() {
+    let options = SftOptions { learning_rate: 1e38, max_gradient_norm: 0.0, ..sft_options() };
+    let error = sft(&options, 2, 0, &mut MemoryProgress::default()).0.unwrap_err().to_string();
+    assert!(error.starts_with("training: step "), "{error}");
+}
+
+fn grpo_options() -> GrpoOptions {
+    GrpoOptions {
+        steps: Some(6),
+        prompts_per_step: 4,
+        samples: 4,
+        max_new_tokens: 6,
+        updates: 2,
+        micro_batch_size: 3,
+        learning_rate: 1e-3,
+        temperature: 0.9,
+        top_p: 1.0,
+        ..GrpoOptions::default()
+    }
+}
+
+/// Rewards the share of even tokens, so that groups differ.
+fn grpo(
+    options: &GrpoOptions,
+    workers: usize,
+    stop: usize,
+    progress: &mut MemoryProgress,
+) -> (Result<Model>, Vec<GrpoMetrics>) {
+    let mut reward = |completions: &[Completion<'_>]| {
+        let even = |completion: &Completion<'_>| completion.tokens.iter().filter(|token| *token % 2 == 0).count();
+        let rewards = completions.iter().map(|completion| {
+            let total = even(completion) as f64 / completion.tokens.len() as f64;
+            Reward { total, parts: vec![("even".to_owned(), total)] }
+        });
+        Ok(rewards.collect())
+    };
+    let mut figures = Vec::new();
+    let mut on_step = |metrics: &GrpoMetrics| {
+        figures.push(metrics.clone());
+        if metrics.step == stop { Control::Stop } else { Control::Continue }
+    };
+    let checkpoint = CheckpointEvery { steps: Some(2), seconds: None };
+    let mut session = Session { workers, checkpoint, progress, on_step: &mut on_step };
+    let result = train_grpo(&model(), &prompts(10), &[492], options, &mut reward, &mut session);
+    (result, figures)
+}
+
+#[test]
+fn grpo_continues_to_the_same_bits_on_any_number_of_threads() {
+    let options = grpo_options();
+    let (whole, figures) = grpo(&options, 2, 0, &mut MemoryProgress::default());
+    let whole = whole.unwrap();
+    let mut progress = MemoryProgress::default();
+    assert!(matches!(grpo(&options, 1, 3, &mut progress).0, Err(Error::Interrupted { step: 3, steps: 6 })));
+    let (continued, rest) = grpo(&options, 2, 0, &mut progress);
+    assert_eq!(rest.len(), 3);
+    for (a, b) in rest.iter().zip(&figures[3..]) {
+        assert_eq!((a.loss, a.reward_mean, a.kl, a.entropy), (b.loss, b.reward_mean, b.kl, b.entropy));
+    }
+    assert!(bits(&continued.unwrap()) == bits(&whole), "the resumed run ended with other weights");
+}
+
+#[test]
+fn grpo_earns_more_and_its_figures_make_sense() {
+    let options =
+        GrpoOptions { steps: Some(25), prompts_per_step: 8, updates: 1, learning_rate: 3e-3, ..grpo_options() };
+    let (result, figures) = grpo(&options, 2, 0, &mut MemoryProgress::default());
+    result.unwrap();
+    let mean = |part: &[GrpoMetrics]| part.iter().map(|step| step.reward_mean).sum::<f64>() / part.len() as f64;
+    assert!(
+        mean(&figures[20..]) > mean(&figures[..5]) + 0.2,
+        "{:?}",
+        figures.iter().map(|m| m.reward_mean).collect::<Vec<_>>()
+    );
+    let first = &figures[0];
+    // One on-policy update: the ratio is 1, the weights are the reference's, and a near-uniform model's entropy is log V.
+    assert_eq!((first.updates, first.clip_fraction), (1, 0.0));
+    assert!(first.kl.abs() < 1e-9 && (first.entropy - 512f64.ln()).abs() < 0.5, "{first:?}");
+    assert_eq!(first.reward_parts[0].1, first.reward_mean);
+    assert!(figures[10].kl > 0.0);
+}
+
+#[test]
+fn groups_of_equal_rewards_change_nothing() {
+    let mut reward =
+        |completions: &[Completion<'_>]| Ok(vec![Reward { total: 1.0, parts: Vec::new() }; completions.len()]);
+    let mut on_step = |metrics: &GrpoMetrics| {
+        assert_eq!((metrics.zero_variance_share, metrics.updates), (1.0, 0));
+        Control::Continue
+    };
+    let checkpoint = CheckpointEvery::default();
+    let mut progress = MemoryProgress::default();
+    let mut session = Session { workers: 1, checkpoint, progress: &mut progress, on_step: &mut on_step };
+    let options = GrpoOptions { steps: Some(2), ..grpo_options() };
+    let trained = train_grpo(&model(), &prompts(4), &[492], &options, &mut reward, &mut session).unwrap();
+    assert!(bits(&trained) == bits(&model()));
+}

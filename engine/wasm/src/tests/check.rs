@@ -1,0 +1,81 @@
+//! Files that are no plugins, and components of other worlds: each is refused with one message that says why.
+
+use serde_json::json;
+
+use super::{complaint, file};
+
+/// The message about a component in tests/plugins.
+fn refused(name: &str) -> String {
+    let (option, message) = complaint(&file(&format!("tests/plugins/{name}.wasm")), json!({}));
+    assert_eq!(option, "plugin");
+    message
+}
+
+/// The message about a file with these bytes.
+fn refused_bytes(bytes: &[u8]) -> String {
+    crate::host::Plugin::load(bytes).err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn what_is_no_component_is_named() {
+    assert_eq!(refused_bytes(b""), "the plugin file is empty: expected a WebAssembly component");
+    assert_eq!(refused_bytes(b"hello\nworld"), "the plugin file is not a WebAssembly component: it begins with `hello\\nwo`");
+    assert_eq!(refused_bytes(b"\0asm"), "the plugin file is damaged: it ends within its header");
+    assert_eq!(
+        refused_bytes(b"\0asm\x01\0\0\0"),
+        "the plugin file is a core WebAssembly module, not a component: wrap it with `wasm-tools component new`"
+    );
+    let whole = std::fs::read(file("plugins/max-words.wasm")).expect("the plugin is there");
+    for length in [8, 9, 100, 3000, whole.len() / 2, whole.len() - 1] {
+        let message = refused_bytes(&whole[..length]);
+        assert!(!message.is_empty() && !message.contains('\n'), "{length} bytes: {message}");
+    }
+    let message = refused_bytes(&whole[..3000]);
+    assert!(message.starts_with("the plugin file is damaged or not valid: "), "{message}");
+}
+
+#[test]
+fn a_file_that_is_gone_is_named() {
+    let (option, message) = complaint(&file("plugins/gone.wasm"), json!({}));
+    assert_eq!(option, "plugin");
+    assert!(message.starts_with("cannot read `") && message.contains("plugins/gone.wasm"), "{message}");
+}
+
+#[test]
+fn worlds_that_are_not_ours_are_refused() {
+    let lifecycle = "`ruminate:plugin/lifecycle@0.1.0`";
+    assert_eq!(
+        refused("reward"),
+        "the plugin is of the world `reward`: it scores samples, and a graph's `wasm` nodes are of the worlds `filter` and `mapper`"
+    );
+    assert_eq!(
+        refused("wasi"),
+        "the plugin imports `fixture:wasi/environment`, `fixture:wasi/clock`, `entropy`: a plugin may import nothing but \
+         `ruminate:plugin/logging@0.1.0`"
+    );
+    assert_eq!(refused("no-lifecycle"), format!("the plugin lacks the export {lifecycle} with `describe`, `configure`"));
+    assert_eq!(
+        refused("no-world"),
+        "the plugin exports no function that makes it a plugin: expected one of `filter` (world `filter`), `transform` (world \
+         `mapper`), `score` (world `reward`); it exports `run`, which no world of plugins has"
+    );
+    assert_eq!(refused("two-worlds"), "the plugin exports `filter`, `transform`: a plugin is of one world only");
+    assert_eq!(refused("extra"), "the plugin exports `warm-up`, which no world of plugins has");
+    assert_eq!(
+        refused("newer"),
+        "the plugin is built for `ruminate:plugin@0.2.0`: this engine supports `ruminate:plugin@0.1.0`"
+    );
+    let message = refused("wrong-type");
+    assert!(message.starts_with("the plugin has a function of another type than `ruminate:plugin@0.1.0`: "), "{message}");
+    assert!(message.contains("`filter`"), "{message}");
+}
+
+#[test]
+fn any_damage_is_refused_without_a_panic() {
+    let whole = std::fs::read(file("tests/plugins/extra.wasm")).expect("the component is there");
+    for place in (8..whole.len()).step_by(7) {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x55;
+        drop(crate::host::Plugin::load(&damaged));
+    }
+}

@@ -1,0 +1,9 @@
+//! The integration tests: one binary, one module for each promise. They run the real program over files.
+
+mod cases;
+mod data;
+mod layout;
+mod logits;
+mod readme;
+mod smoke;
+mod support;
