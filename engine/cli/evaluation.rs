@@ -139,7 +139,7 @@ impl Evaluation {
             samples: option("samples").map(|samples| samples as u64),
             temperature,
             top_p: drawn("top-p"),
-            top_k: drawn("top-k").map(|tokens| tokens as u64),
+            top_k: drawn("top-k").filter(|tokens| *tokens > 0.0).map(|tokens| tokens as u64),
         };
         Self::from_items(&node.name, edge(MODEL), edge(DATA), decoding, items).map_err(Failure::Failed)
     }

@@ -7,21 +7,15 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// Has `write` fill a file of the same ending beside `path`, and moves it there at the end.
+/// Writes `bytes` to `path`.
 ///
 /// # Errors
-/// What `write` fails with; a disk that cannot be written.
-pub(crate) fn write_file(path: &Path, write: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<(), Failure> {
+/// A disk that cannot be written.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let parent = make_parent(path)?;
-    // The ending decides the format, so the temporary name keeps it.
-    let suffix = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-    let place = tempfile::Builder::new()
-        .prefix(".export-")
-        .suffix(&suffix)
-        .tempdir_in(&parent)
-        .map_err(cannot_write(&parent))?;
-    let file = place.path().join(format!("records{suffix}"));
-    write(&file)?;
+    let place = tempfile::Builder::new().prefix(".export-").tempdir_in(&parent).map_err(cannot_write(&parent))?;
+    let file = place.path().join("new");
+    fs::write(&file, bytes).map_err(cannot_write(path))?;
     fs::rename(&file, path).map_err(cannot_write(path))
 }
 
@@ -66,7 +60,10 @@ fn copy(source: &Path, target: &Path) -> Result<u64, Failure> {
 }
 
 /// The folder in which `path` lies, made if it is not there.
-fn make_parent(path: &Path) -> Result<PathBuf, Failure> {
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn make_parent(path: &Path) -> Result<PathBuf, Failure> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -102,13 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn failed_write_leaves_the_old_file() {
+    fn files_are_replaced_in_folders_made_for_them() {
         let place = tempfile::tempdir().expect("a temporary folder");
-        let target = place.path().join("a.jsonl");
-        fs::write(&target, "old").expect("the folder is writable");
-        assert!(write_file(&target, |_| Err(Failure::Failed("no".into()))).is_err());
-        assert_eq!(fs::read_to_string(&target).ok().as_deref(), Some("old"));
-        assert!(write_file(&target, |file| Ok(fs::write(file, "new")?)).is_ok());
-        assert_eq!(fs::read_to_string(&target).ok().as_deref(), Some("new"));
+        let target = place.path().join("new/a.safetensors");
+        assert!(write_file(&target, b"one").is_ok());
+        assert!(write_file(&target, b"two").is_ok());
+        assert_eq!(fs::read_to_string(&target).ok().as_deref(), Some("two"));
+        assert!(write_file(&target.join("below-a-file"), b"").is_err());
     }
 }

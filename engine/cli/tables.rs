@@ -12,6 +12,9 @@ const GAP: &str = "  ";
 /// A wrapped last column gets at least this many columns, even if lines then run over.
 const LAST_COLUMN_MIN: usize = 24;
 
+/// Where nothing is wrapped, one long cell must not make the rule long too.
+const RULE_MAX: usize = 140;
+
 /// On which side a column's cells stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
@@ -52,10 +55,12 @@ impl Table {
             *last = (*last).min(columns.saturating_sub(taken).max(LAST_COLUMN_MIN));
         }
         let mut text = String::new();
-        let titles: Vec<String> = self.columns.iter().map(|(title, _)| paint(STRONG, title)).collect();
+        // A style around nothing would keep the line's end from being trimmed.
+        let title = |(title, _): &(String, Align)| if title.is_empty() { String::new() } else { paint(STRONG, title) };
+        let titles: Vec<String> = self.columns.iter().map(title).collect();
         self.line(&mut text, &titles, &widths);
         let ruled = widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1);
-        let _ = writeln!(text, "{}", paint(QUIET, "─".repeat(ruled)));
+        let _ = writeln!(text, "{}", paint(QUIET, "─".repeat(ruled.min(RULE_MAX))));
         for row in &self.rows {
             self.row_lines(&mut text, row, &widths);
         }

@@ -10,7 +10,7 @@ use super::scene::{Kind, SHAPES, Scene, Split, shape_name};
 
 /// How a solution is written: not at all, with a step forgotten, or in full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub(crate) enum Style {
     Direct,
     Careless,
     Worked,
@@ -18,27 +18,27 @@ pub enum Style {
 
 /// A line of reasoning and the answer that it ends in.
 #[derive(Clone, Debug)]
-pub struct Trace {
-    pub thought: String,
-    pub answer: String,
+pub(crate) struct Trace {
+    pub(crate) thought: String,
+    pub(crate) answer: String,
 }
 
 /// A question about a scene.
 #[derive(Clone, Debug)]
-pub struct Problem {
-    pub scene: Scene,
-    pub family: Family,
-    pub question: String,
-    pub choices: Option<Vec<String>>,
+pub(crate) struct Problem {
+    pub(crate) scene: Scene,
+    pub(crate) family: Family,
+    pub(crate) question: String,
+    pub(crate) choices: Option<Vec<String>>,
     /// Every step done: its answer is the true one.
-    pub worked: Trace,
+    pub(crate) worked: Trace,
     /// A step forgotten: its answer is right only by luck.
-    pub careless: Trace,
+    pub(crate) careless: Trace,
 }
 
 /// The kinds of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     CountAdd,
     CountCost,
     BarsSum,
@@ -51,7 +51,7 @@ pub enum Family {
 }
 
 impl Family {
-    pub const ALL: [Family; 9] = [
+    pub(crate) const ALL: [Family; 9] = [
         Family::CountAdd,
         Family::CountCost,
         Family::BarsSum,
@@ -63,7 +63,7 @@ impl Family {
         Family::Perimeter,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Family::CountAdd => "count-add",
             Family::CountCost => "count-cost",
@@ -77,7 +77,7 @@ impl Family {
         }
     }
 
-    pub fn answer_type(self) -> &'static str {
+    pub(crate) fn answer_type(self) -> &'static str {
         match self {
             Family::BarsCompare | Family::TagsBudget => "yes/no",
             Family::TagsChoice => "choice",
@@ -98,7 +98,7 @@ impl Family {
 
 impl Problem {
     /// A problem of `family` about a scene of `split`.
-    pub fn random(family: Family, split: Split, random: &mut ChaCha8Rng) -> Problem {
+    pub(crate) fn random(family: Family, split: Split, random: &mut ChaCha8Rng) -> Problem {
         loop {
             let scene = Scene::random(family.kind(), split, random);
             let problem = match (family, scene) {
@@ -126,12 +126,12 @@ impl Problem {
         }
     }
 
-    pub fn answer(&self) -> &str {
+    pub(crate) fn answer(&self) -> &str {
         &self.worked.answer
     }
 
     /// The whole response in the given style: `<think>...</think><answer>...</answer>`.
-    pub fn response(&self, style: Style) -> String {
+    pub(crate) fn response(&self, style: Style) -> String {
         let (thought, answer) = match style {
             Style::Direct => ("", self.answer()),
             Style::Careless => (self.careless.thought.as_str(), self.careless.answer.as_str()),
@@ -283,8 +283,8 @@ fn tags_budget(prices: [u32; 3], random: &mut ChaCha8Rng) -> Draft {
     Draft {
         question: format!("Does {money} pay for {} and {}?", colour(picked[0]), colour(picked[1])),
         choices: None,
-        worked: trace(format!("{first} {second} {a}+{b}={sum} {sum}{}{money}", sign(sum, money)), yes_no(money >= sum)),
-        careless: trace(format!("{first} {a}{}{money}", sign(a, money)), yes_no(money >= a)),
+        worked: trace(format!("{first} {second} {a}+{b}={sum} {money}{}{sum}", sign(money, sum)), yes_no(money >= sum)),
+        careless: trace(format!("{first} {money}{}{a}", sign(money, a)), yes_no(money >= a)),
     }
 }
 
@@ -309,7 +309,7 @@ fn tags_choice(prices: [u32; 3], random: &mut ChaCha8Rng) -> Draft {
     let part = a * times;
     Draft {
         question: format!(
-            "{times} {} and 1 {}: A {} B {} C {}?",
+            "{times} {} and 1 {}: {}=A {}=B {}=C?",
             colour(picked[0]),
             colour(picked[1]),
             options[0],
@@ -318,7 +318,7 @@ fn tags_choice(prices: [u32; 3], random: &mut ChaCha8Rng) -> Draft {
         ),
         choices: Some(options.iter().map(u32::to_string).collect()),
         worked: trace(
-            format!("{first} {a}*{times}={part} {second} {part}+{b}={total} {}", letter(total)),
+            format!("{first} {a}*{times}={part} {second} {part}+{b}={total} {total}={}", letter(total)),
             letter(total),
         ),
         careless: trace(format!("{first} {a}*{times}={part}"), letter(part)),

@@ -9,12 +9,12 @@ use rand_chacha::ChaCha8Rng;
 use super::draw::{CELL, Canvas, Colour, INK, PAPER};
 
 /// The four kinds of object in a `Scene::Shapes`, in the caption's order.
-pub const SHAPES: [(Colour, &str); 4] =
+pub(crate) const SHAPES: [(Colour, &str); 4] =
     [(Colour::Red, "circle"), (Colour::Red, "square"), (Colour::Blue, "circle"), (Colour::Blue, "square")];
 
 /// The values of a picture; where things stand and how they are shaded is left to the drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scene {
+pub(crate) enum Scene {
     /// How many objects of each of `SHAPES`.
     Shapes([u32; 4]),
     /// The heights, 1 to 9, of a red, a green, a blue and a yellow bar.
@@ -27,7 +27,7 @@ pub enum Scene {
 
 /// A kind of scene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Shapes,
     Bars,
     Tags,
@@ -36,7 +36,7 @@ pub enum Kind {
 
 /// A part of the data; each scene belongs to exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
+pub(crate) enum Split {
     Test,
     Validation,
     Train,
@@ -44,7 +44,7 @@ pub enum Split {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Shapes, Kind::Bars, Kind::Tags, Kind::Triangle];
+    pub(crate) const ALL: [Kind; 4] = [Kind::Shapes, Kind::Bars, Kind::Tags, Kind::Triangle];
 
     fn draw_values(self, random: &mut ChaCha8Rng) -> Scene {
         match self {
@@ -63,7 +63,7 @@ impl Kind {
 
 impl Scene {
     /// A scene of the given kind that belongs to `split`.
-    pub fn random(kind: Kind, split: Split, random: &mut ChaCha8Rng) -> Scene {
+    pub(crate) fn random(kind: Kind, split: Split, random: &mut ChaCha8Rng) -> Scene {
         loop {
             let scene = kind.draw_values(random);
             if scene.split() == split {
@@ -73,7 +73,7 @@ impl Scene {
     }
 
     /// The split is a function of the values alone, so no scene can be in two splits.
-    pub fn split(&self) -> Split {
+    pub(crate) fn split(&self) -> Split {
         let digest = blake3::hash(self.caption().as_bytes());
         match digest.as_bytes()[0] % 10 {
             0 => Split::Test,
@@ -84,7 +84,7 @@ impl Scene {
     }
 
     /// How many values the picture shows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn value_count(&self) -> usize {
         match self {
             Scene::Shapes(_) | Scene::Bars(_) => 4,
             Scene::Tags(_) | Scene::Triangle(_) => 3,
@@ -92,12 +92,12 @@ impl Scene {
     }
 
     /// All values of the picture in their usual order, for example `bars red=3 green=7 blue=2 yellow=9`.
-    pub fn caption(&self) -> String {
-        self.caption_in(&(0..self.len()).collect::<Vec<_>>())
+    pub(crate) fn caption(&self) -> String {
+        self.caption_in(&(0..self.value_count()).collect::<Vec<_>>())
     }
 
     /// The values at the indices of `order`, in that order.
-    pub fn caption_in(&self, order: &[usize]) -> String {
+    pub(crate) fn caption_in(&self, order: &[usize]) -> String {
         let (head, names, values): (&str, Vec<String>, &[u32]) = match self {
             Scene::Shapes(counts) => ("shapes", SHAPES.iter().map(shape_name).collect(), counts),
             Scene::Bars(heights) => ("bars", colour_names(), heights),
@@ -112,7 +112,7 @@ impl Scene {
     }
 
     /// The picture as PNG. Positions and shades come from `random`; the values fix the rest.
-    pub fn png(&self, random: &mut ChaCha8Rng) -> Result<Vec<u8>, ImageError> {
+    pub(crate) fn png(&self, random: &mut ChaCha8Rng) -> Result<Vec<u8>, ImageError> {
         let mut canvas = Canvas::new();
         match self {
             Scene::Shapes(counts) => draw_shapes(&mut canvas, counts, random),
@@ -125,7 +125,7 @@ impl Scene {
 }
 
 /// The name of one of `SHAPES`, for example `red circle`.
-pub fn shape_name((colour, form): &(Colour, &str)) -> String {
+pub(crate) fn shape_name((colour, form): &(Colour, &str)) -> String {
     format!("{} {form}", colour.name())
 }
 

@@ -16,7 +16,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 /// A column: its name, its feature as `datasets` describes it, and its values.
-pub struct Column {
+pub(crate) struct Column {
     name: &'static str,
     feature: String,
     values: ArrayRef,
@@ -25,12 +25,12 @@ pub struct Column {
 const TEXT_FEATURE: &str = r#"{"dtype": "string", "_type": "Value"}"#;
 
 /// A column of text.
-pub fn text<T: AsRef<str>>(name: &'static str, values: impl IntoIterator<Item = T>) -> Column {
+pub(crate) fn text<T: AsRef<str>>(name: &'static str, values: impl IntoIterator<Item = T>) -> Column {
     Column { name, feature: TEXT_FEATURE.to_owned(), values: Arc::new(StringArray::from_iter_values(values)) }
 }
 
 /// A column of lists of text, with null where a row has none.
-pub fn lists<'a>(name: &'static str, values: impl IntoIterator<Item = Option<&'a Vec<String>>>) -> Column {
+pub(crate) fn lists<'a>(name: &'static str, values: impl IntoIterator<Item = Option<&'a Vec<String>>>) -> Column {
     let mut builder = ListBuilder::new(StringBuilder::new());
     for list in values {
         for item in list.into_iter().flatten() {
@@ -46,7 +46,7 @@ pub fn lists<'a>(name: &'static str, values: impl IntoIterator<Item = Option<&'a
 }
 
 /// A column of PNG images, with null where a row has none. The path is only a name: `ID.png`.
-pub fn images(name: &'static str, ids: &[String], values: &[Option<Vec<u8>>]) -> Column {
+pub(crate) fn images(name: &'static str, ids: &[String], values: &[Option<Vec<u8>>]) -> Column {
     let fields =
         Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)]);
     let bytes: BinaryArray = values.iter().map(Option::as_deref).collect();
@@ -61,7 +61,7 @@ pub fn images(name: &'static str, ids: &[String], values: &[Option<Vec<u8>>]) ->
 }
 
 /// Writes the columns, all of the same length, as one Parquet file.
-pub fn write(path: &Path, columns: Vec<Column>) -> Result<(), ParquetError> {
+pub(crate) fn write(path: &Path, columns: Vec<Column>) -> Result<(), ParquetError> {
     let features: Vec<String> =
         columns.iter().map(|column| format!(r#""{}": {}"#, column.name, column.feature)).collect();
     let info = format!(r#"{{"info": {{"features": {{{}}}}}}}"#, features.join(", "));

@@ -9,7 +9,7 @@ use ruminate_flow::table;
 
 use crate::arguments::ExportArguments;
 use crate::failure::Failure;
-use crate::files::{write_file, write_folder};
+use crate::files::{make_parent, write_folder};
 use crate::format::{bytes, plural};
 use crate::project::{Output, Project, run_command};
 use crate::terminal;
@@ -34,7 +34,8 @@ pub(crate) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
         PortKind::Records => {
             let records = found.records.get(output.port).ok_or_else(missing)?;
             let schema = node.stage.schemas.get(output.port).cloned().unwrap_or_default();
-            write_file(path, |file| Ok(table::write(file, &schema, records, &project.store)?))?;
+            make_parent(path)?;
+            table::write(path, &schema, records, &project.store)?;
             plural(records.len() as u64, "record")
         }
         PortKind::Model => {

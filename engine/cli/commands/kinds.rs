@@ -26,7 +26,7 @@ pub(crate) fn kinds(arguments: &KindsArguments) -> Result<(), Failure> {
         } else {
             let mut table = Table::new(&[("kind", Align::Left), ("what it does", Align::Left)]);
             registry.kinds().for_each(|kind| table.row([kind.name().to_owned(), kind.summary().to_owned()]));
-            write!(out, "{}", table.render(terminal::columns_of_stdout()))?;
+            write!(out, "{}", table.render(Some(terminal::text_width())))?;
         }
         return Ok(());
     };
@@ -46,7 +46,7 @@ pub(crate) fn kinds(arguments: &KindsArguments) -> Result<(), Failure> {
 }
 
 fn as_text(kind: &dyn Kind) -> String {
-    let columns = terminal::columns_of_stdout();
+    let columns = Some(terminal::text_width());
     let mut text = format!("{}  {}\n", paint(STRONG, kind.name()), kind.summary());
     for (title, ports) in [("input", kind.inputs()), ("output", kind.outputs())] {
         if ports.is_empty() {

@@ -51,10 +51,7 @@ fn logits(folder: &Path, messages: &Path, output: &Path, device: &str) -> Result
     // Paths of images in the chat are relative to its file.
     let beside = messages.parent().unwrap_or(Path::new(""));
     let tensors = registry::logits(folder, &chat, beside, device)?;
-    write_file(output, |file| {
-        fs::write(file, &tensors)
-            .map_err(|error| Failure::Failed(format!("cannot write `{}`: {error}", output.display())))
-    })
+    write_file(output, &tensors)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {

@@ -139,6 +139,7 @@ fn jobs(requests: &[Request<'_>], workers: usize) -> Vec<Vec<Sample>> {
 }
 
 /// A completion in the making.
+#[derive(Clone)]
 struct Stream {
     /// Its place in the job.
     place: usize,
@@ -148,54 +149,52 @@ struct Stream {
     position: u32,
 }
 
+impl Stream {
+    /// Adds a token and says whether the completion goes on.
+    fn push(&mut self, token: u32, logprob: f32, sampling: &Sampling) -> bool {
+        self.generation.tokens.push(token);
+        self.generation.logprobs.push(logprob);
+        self.generation.finished = sampling.stop_tokens.contains(&token);
+        !self.generation.finished && self.generation.tokens.len() < sampling.max_new_tokens
+    }
+}
+
 fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &Sampling) -> Result<Vec<Generation>> {
-    let device = model.device();
+    let vocabulary = model.config().text.vocab_size;
     let (mut cache, hidden, positions) = prefill(model, requests, job, sampling.max_new_tokens)?;
-    let mut streams: Vec<Stream> = job
-        .iter()
-        .zip(positions)
-        .enumerate()
-        .map(|(place, (sample, position))| Stream {
-            place,
-            random: ChaCha8Rng::seed_from_u64(requests[sample.request].seeds[sample.index]),
-            generation: Generation::default(),
-            position,
-        })
-        .collect();
+    let stream = |(place, (sample, position)): (usize, (&Sample, u32))| Stream {
+        place,
+        random: ChaCha8Rng::seed_from_u64(requests[sample.request].seeds[sample.index]),
+        generation: Generation::default(),
+        position,
+    };
+    // One row each; a row without a stream is a copy or finished, and computed for nothing.
+    let mut rows: Vec<Option<Stream>> =
+        job.iter().zip(positions).enumerate().map(|sample| Some(stream(sample))).collect();
+    rows.resize(fill_rows(rows.len()), None);
     let mut finished = vec![Generation::default(); job.len()];
-    let mut rows = fill_rows(streams.len());
     let mut logits = read_logits(model.logits(hidden))?;
     loop {
-        let vocabulary = model.config().text.vocab_size;
-        let mut kept = Vec::with_capacity(streams.len());
-        for (row, (stream, logits)) in streams.iter_mut().zip(logits.chunks_exact(vocabulary)).enumerate() {
+        for (row, logits) in rows.iter_mut().zip(logits.chunks_exact(vocabulary)) {
+            let Some(stream) = row else { continue };
             let (token, logprob) = draw(logits, sampling, &mut stream.random)?;
-            stream.generation.tokens.push(token);
-            stream.generation.logprobs.push(logprob);
-            stream.generation.finished = sampling.stop_tokens.contains(&token);
-            if stream.generation.finished || stream.generation.tokens.len() >= sampling.max_new_tokens {
+            if !stream.push(token, logprob, sampling) {
                 finished[stream.place] = std::mem::take(&mut stream.generation);
-            } else {
-                kept.push(row);
+                *row = None;
             }
         }
-        if kept.is_empty() {
+        if rows.iter().all(Option::is_none) {
             return Ok(finished);
         }
-        if kept.len() < streams.len() {
-            let mut index = 0;
-            streams.retain(|_| {
-                index += 1;
-                kept.binary_search(&(index - 1)).is_ok()
-            });
-            compact(&mut cache, &kept, &mut rows, device);
-        }
-        let mut tokens: Vec<u32> =
-            streams.iter().map(|stream| stream.generation.tokens.last().copied().unwrap_or_default()).collect();
-        let mut positions: Vec<u32> = streams.iter().map(|stream| stream.position).collect();
-        tokens.resize(rows, tokens[0]);
-        positions.resize(rows, positions[0]);
-        streams.iter_mut().for_each(|stream| stream.position += 1);
+        compact(&mut cache, &mut rows, model.device());
+        let next = |row: &mut Option<Stream>| match row {
+            Some(stream) => {
+                stream.position += 1;
+                (stream.generation.tokens.last().copied().unwrap_or_default(), stream.position - 1)
+            }
+            None => (0, 0),
+        };
+        let (tokens, positions): (Vec<u32>, Vec<u32>) = rows.iter_mut().map(next).unzip();
         logits = read_logits(model.logits(model.next_hidden(&tokens, &positions, &mut cache)))?;
     }
 }
@@ -205,13 +204,18 @@ fn fill_rows(streams: usize) -> usize {
     streams.max(MIN_ROWS)
 }
 
-/// Drops finished rows from the cache. Copies keep a small batch at its least size.
-fn compact(cache: &mut KvCache, kept: &[usize], rows: &mut usize, device: &Device) {
-    let new_rows = fill_rows(kept.len());
-    let mut selected = kept.to_vec();
-    selected.resize(new_rows, kept[0]);
+/// Drops rows without a stream. The cache is copied for it, so it waits until an eighth of the rows can go.
+fn compact(cache: &mut KvCache, rows: &mut Vec<Option<Stream>>, device: &Device) {
+    let kept: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].is_some()).collect();
+    let count = fill_rows(kept.len());
+    if count * 8 > rows.len() * 7 {
+        return;
+    }
+    let mut selected = kept.clone();
+    selected.resize(count, kept[0]);
     cache.select_rows(row_indices(&selected, device));
-    *rows = new_rows;
+    rows.retain(Option::is_some);
+    rows.resize(count, None);
 }
 
 /// Runs the prompts of a job once each, and gives every sample a row: the cache, the hidden state of the last token

@@ -60,7 +60,9 @@ impl CallError {
     /// The reason for the ledger: the same text for the same cause.
     pub(crate) fn reason(&self) -> String {
         match self {
-            CallError::Fuel(limit) => format!("plugin ran out of fuel: one record needs more than {limit} (option `fuel`)"),
+            CallError::Fuel(limit) => {
+                format!("plugin ran out of fuel: one record needs more than {limit} (option `fuel`)")
+            }
             CallError::Timeout(limit) => format!("plugin ran longer than {limit} ms (option `timeout-ms`)"),
             CallError::Memory(limit) => format!("plugin asked for more than {limit} MB of memory (option `memory-mb`)"),
             CallError::Trap { message, .. } => format!("plugin trapped: {message}"),

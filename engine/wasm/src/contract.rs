@@ -82,7 +82,9 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Worl
     let other = names.filter_map(other_version).collect::<std::collections::BTreeSet<_>>();
     if !other.is_empty() {
         let other = list(other.into_iter().map(|version| format!("{PACKAGE}@{version}")));
-        return Err(PluginError::Contract(vec![format!("is built for {other}: this engine supports `{PACKAGE}@{VERSION}`")]));
+        return Err(PluginError::Contract(vec![format!(
+            "is built for {other}: this engine supports `{PACKAGE}@{VERSION}`"
+        )]));
     }
     let worlds: Vec<World> =
         World::ALL.into_iter().filter(|world| exports.iter().any(|(name, _)| *name == world.function())).collect();
@@ -102,12 +104,20 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Worl
     let lifecycle = interface("lifecycle");
     let known = |name: &str| name == lifecycle || worlds.iter().any(|world| world.function() == name);
     let is_type = |item: &ComponentItem| matches!(item, ComponentItem::Type(_));
-    let extra: Vec<_> = exports.iter().filter(|(name, item)| !known(name) && !is_type(item)).map(|(name, _)| (*name).to_owned()).collect();
+    let extra: Vec<_> = exports
+        .iter()
+        .filter(|(name, item)| !known(name) && !is_type(item))
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
     if !extra.is_empty() {
         faults.push(format!("exports {}, which no world of plugins has", list(extra)));
     }
     let allowed = [interface("logging"), interface("types")];
-    let unknown: Vec<_> = imports.iter().filter(|name| !allowed.iter().any(|allowed| allowed == *name)).map(|name| (*name).to_owned()).collect();
+    let unknown: Vec<_> = imports
+        .iter()
+        .filter(|name| !allowed.iter().any(|allowed| allowed == *name))
+        .map(|name| (*name).to_owned())
+        .collect();
     if !unknown.is_empty() {
         let only = interface("logging");
         faults.push(format!("imports {}: a plugin may import nothing but `{only}`", list(unknown)));

@@ -16,7 +16,10 @@ use crate::host::{Field, Row, Value as PluginValue};
 /// A field that is missing, of another kind, or an image that cannot be read.
 pub(crate) fn lower(record: &Record, id: String, reads: &Schema, blobs: &dyn Blobs) -> Result<Row, String> {
     let field = |(name, kind): (&String, &FieldKind)| {
-        let value = record.fields.get(name.as_str()).ok_or_else(|| format!("there is no field `{name}`, which the plugin reads"))?;
+        let value = record
+            .fields
+            .get(name.as_str())
+            .ok_or_else(|| format!("there is no field `{name}`, which the plugin reads"))?;
         let value = lower_value(value, kind, blobs).map_err(|fault| format!("field `{name}` {fault}"))?;
         Ok(Field { name: name.clone(), value })
     };
@@ -33,8 +36,12 @@ fn lower_value(value: &Value, kind: &FieldKind, blobs: &dyn Blobs) -> Result<Plu
         (FieldKind::Float, Value::Float(value)) => PluginValue::Float(*value),
         (FieldKind::Float, Value::Int(value)) => PluginValue::Float(*value as f64),
         (FieldKind::Text, Value::Text(text)) => PluginValue::Text(text.to_string()),
-        (FieldKind::Image, Value::Blob(blob)) => PluginValue::Bytes(blobs.get(blob).map_err(|error| format!("cannot be read: {error}"))?),
-        (FieldKind::List(inner), Value::List(values)) if values.iter().all(|value| inner.accepts(&FieldKind::of(value))) => {
+        (FieldKind::Image, Value::Blob(blob)) => {
+            PluginValue::Bytes(blobs.get(blob).map_err(|error| format!("cannot be read: {error}"))?)
+        }
+        (FieldKind::List(inner), Value::List(values))
+            if values.iter().all(|value| inner.accepts(&FieldKind::of(value))) =>
+        {
             PluginValue::Json(value.to_json().to_string())
         }
         _ => return Err(format!("is `{}`, and the plugin reads `{kind}`", FieldKind::of(value))),
@@ -46,7 +53,12 @@ fn lower_value(value: &Value, kind: &FieldKind, blobs: &dyn Blobs) -> Result<Plu
 ///
 /// # Errors
 /// [`CallError::Answer`] for what breaks these rules, [`CallError::Host`] if an image cannot be stored.
-pub(crate) fn raise(fields: Vec<Field>, reads: &Schema, writes: &Schema, blobs: &dyn Blobs) -> Result<Fields, CallError> {
+pub(crate) fn raise(
+    fields: Vec<Field>,
+    reads: &Schema,
+    writes: &Schema,
+    blobs: &dyn Blobs,
+) -> Result<Fields, CallError> {
     let mut raised = Fields::new();
     for Field { name, value } in fields {
         let Some(kind) = writes.get(&name) else {

@@ -8,13 +8,13 @@ use ruminate_flow::digest::Digest;
 use wasmtime::Store;
 use wasmtime::component::{Component, HasSelf, Linker};
 
-use crate::contract::{self, World};
-use crate::call::{self, CallError};
-use crate::error::PluginError;
-use crate::limits::{self, Limits, MemoryCap, SETUP_FUEL};
 use self::bindings::filter::{Filter, FilterPre};
 use self::bindings::mapper::ruminate::plugin::{logging, types};
 use self::bindings::mapper::{Mapper, MapperPre};
+use crate::call::{self, CallError};
+use crate::contract::{self, World};
+use crate::error::PluginError;
+use crate::limits::{self, Limits, MemoryCap, SETUP_FUEL};
 
 pub(crate) use self::bindings::mapper::ruminate::plugin::types::{Column, Field, Info, Row, Setup, Value, Verdict};
 
@@ -140,8 +140,9 @@ impl Plugin {
     pub(crate) fn load(bytes: &[u8]) -> Result<Plugin, PluginError> {
         contract::check_header(bytes)?;
         let engine = limits::engine()?;
-        let component = Component::new(engine, bytes)
-            .map_err(|error| PluginError::NotAComponent(format!("file is damaged or not valid: {}", call::causes(&error))))?;
+        let component = Component::new(engine, bytes).map_err(|error| {
+            PluginError::NotAComponent(format!("file is damaged or not valid: {}", call::causes(&error)))
+        })?;
         let world = contract::check_names(engine, &component)?;
         let mut linker = Linker::new(engine);
         Mapper::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(link_error)?;
@@ -163,7 +164,9 @@ impl Plugin {
         match self.start.configured(config, limits, &mut new_store(limits)?) {
             Ok((_, setup)) => Ok(setup),
             Err(CallError::Refused(message)) => Err(PluginError::Configure(message)),
-            Err(CallError::Fuel(_)) => Err(PluginError::Configure("`configure` failed: plugin ran out of fuel".to_owned())),
+            Err(CallError::Fuel(_)) => {
+                Err(PluginError::Configure("`configure` failed: plugin ran out of fuel".to_owned()))
+            }
             Err(error) => Err(PluginError::Configure(format!("`configure` failed: {}", error.reason()))),
         }
     }
@@ -177,7 +180,8 @@ impl Plugin {
             Err(error) => return (Err(CallError::Host(error.to_string())), Log::default()),
         };
         // The same start went well when the graph was checked: whatever breaks it now is the machine's doing.
-        let started = self.start.configured(config, limits, &mut store).map_err(|error| CallError::Host(error.reason()));
+        let started =
+            self.start.configured(config, limits, &mut store).map_err(|error| CallError::Host(error.reason()));
         let answers = started.and_then(|(instance, _)| {
             attempt(&mut store, limits, limits.fuel, |store| match &instance {
                 Instance::Filter(instance) => Ok(instance.call_filter(store, rows)?.map(Answers::Verdicts)),
@@ -198,7 +202,12 @@ impl Start {
     }
 
     /// A fresh instance, configured.
-    fn configured(&self, config: &str, limits: &Limits, store: &mut Store<HostState>) -> Result<(Instance, Setup), CallError> {
+    fn configured(
+        &self,
+        config: &str,
+        limits: &Limits,
+        store: &mut Store<HostState>,
+    ) -> Result<(Instance, Setup), CallError> {
         let (instance, setup) = attempt(store, limits, SETUP_FUEL, |store| {
             let instance = self.instantiate(store)?;
             let setup = match &instance {

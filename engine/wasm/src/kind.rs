@@ -24,7 +24,11 @@ const INPUT: &str = "input";
 const OUTPUT: &str = "output";
 
 const OPTIONS: &[OptionSpec] = &[
-    OptionSpec::required("plugin", OptionKind::File, "The plugin: a WebAssembly component of the world `filter` or `mapper`."),
+    OptionSpec::required(
+        "plugin",
+        OptionKind::File,
+        "The plugin: a WebAssembly component of the world `filter` or `mapper`.",
+    ),
     OptionSpec::new("config", OptionKind::Any, "{}", "The plugin's own settings, handed to it as JSON."),
     OptionSpec::new(
         "fuel",
@@ -89,7 +93,8 @@ impl Kind for WasmKind {
 
 fn build(node: &NodeInput<'_>) -> Result<Stage, Complaint> {
     let about_plugin = |error: PluginError| Complaint::about("plugin", error.to_string());
-    let options: WasmOptions = node.options.read().map_err(|error| Complaint { option: None, message: error, help: None })?;
+    let options: WasmOptions =
+        node.options.read().map_err(|error| Complaint { option: None, message: error, help: None })?;
     let file = node.options.files.get("plugin").and_then(|files| files.first());
     let file = file.ok_or_else(|| Complaint::about("plugin", "expected the path of a plugin"))?;
     let plugin = Plugin::open(&file.path, file.digest).map_err(about_plugin)?;
@@ -103,7 +108,8 @@ fn build(node: &NodeInput<'_>) -> Result<Stage, Complaint> {
     let (reads, writes) = columns(&plugin.description, &setup).map_err(about_plugin)?;
     let mut schema = node.schemas.get(INPUT).cloned().unwrap_or_default();
     schema.extend(writes.clone());
-    let fields = reads.iter().fold(Reads::default(), |fields, (name, kind)| fields.require(name, kind.clone(), Some("config")));
+    let fields =
+        reads.iter().fold(Reads::default(), |fields, (name, kind)| fields.require(name, kind.clone(), Some("config")));
     Ok(Stage {
         version: VERSION,
         identity: json!({ "world": plugin.description.world.name(), "reads": reads, "writes": writes }),
@@ -155,7 +161,9 @@ fn schema_of(columns: &[Column], verb: &str, taken: &[&str]) -> Result<Schema, P
         }
         let Some(kind) = FieldKind::parse(kind) else {
             let kinds = "`boolean`, `int`, `float`, `text`, `image`, `json`, `list<KIND>`";
-            return Err(PluginError::Setup(format!("it {verb} `{name}` of the kind `{kind}`: expected one of {kinds}")));
+            return Err(PluginError::Setup(format!(
+                "it {verb} `{name}` of the kind `{kind}`: expected one of {kinds}"
+            )));
         };
         if schema.insert(name.clone(), kind).is_some() {
             return Err(PluginError::Setup(format!("it {verb} `{name}` twice")));

@@ -1,14 +1,14 @@
 //! The plugin host and the kind `wasm`: WebAssembly components of the package `ruminate:plugin` filter and map records.
 //! The only crate that names wasmtime. Modules in order; each uses only those above it.
 
-mod error;
-mod limits;
 mod call;
 mod contract;
-mod host;
 mod convert;
-mod stage;
+mod error;
+mod host;
 mod kind;
+mod limits;
+mod stage;
 
 pub use contract::{PACKAGE, VERSION, World};
 pub use error::PluginError;

@@ -108,7 +108,7 @@ impl Worker<'_> {
         let (answers, log) = self.stage.plugin.call(&self.stage.config, rows, &self.stage.limits);
         let error = match answers.and_then(|answers| answers.fit(rows.len())) {
             Ok(answers) => {
-                self.note_log(&log);
+                self.note_log(&log, None);
                 return Ok(self.outcomes(answers));
             }
             Err(error) => error,
@@ -117,7 +117,7 @@ impl Worker<'_> {
             return Err(StageError::Interrupted);
         }
         if rows.len() == 1 {
-            self.note_log(&log);
+            self.note_log(&log, Some(&error));
             self.note_failure(ids[0], &error);
             return Ok(vec![outcome_of(&error)]);
         }
@@ -130,7 +130,9 @@ impl Worker<'_> {
     fn outcomes(&self, answers: Answers) -> Vec<Outcome> {
         match answers {
             Answers::Verdicts(verdicts) => verdicts.into_iter().map(of_verdict).collect(),
-            Answers::Rows(lists) => lists.into_iter().map(|rows| self.of_rows(rows).unwrap_or_else(|error| outcome_of(&error))).collect(),
+            Answers::Rows(lists) => {
+                lists.into_iter().map(|rows| self.of_rows(rows).unwrap_or_else(|error| outcome_of(&error))).collect()
+            }
         }
     }
 
@@ -147,9 +149,15 @@ impl Worker<'_> {
         Ok(Outcome::Done { rows, drops: Vec::new() })
     }
 
-    fn note_log(&mut self, log: &Log) {
+    /// Notes what a call logged, without the message of the panic that ended it: the failure's own note holds that.
+    fn note_log(&mut self, log: &Log, error: Option<&CallError>) {
         let name = &self.stage.plugin.description.name;
-        self.notes.extend(log.lines.iter().map(|line| format!("plugin `{name}`: {line}")));
+        let panic = match error {
+            Some(CallError::Trap { message, .. }) => Some(message),
+            _ => None,
+        };
+        let lines = log.lines.iter().filter(|line| Some(*line) != panic);
+        self.notes.extend(lines.map(|line| format!("plugin `{name}`: {line}")));
         if log.more > 0 {
             self.notes.push(format!("plugin `{name}`: {} more lines", log.more));
         }

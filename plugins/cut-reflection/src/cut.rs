@@ -83,7 +83,9 @@ mod tests {
 
     #[test]
     fn leaves_what_has_no_doubt() {
-        for trace in ["", "a", "<think>a wait, b</think><answer>4</answer>", "<think>a Wait b</think><answer>4</answer>"] {
+        for trace in
+            ["", "a", "<think>a wait, b</think><answer>4</answer>", "<think>a Wait b</think><answer>4</answer>"]
+        {
             check(trace, trace);
         }
         check("<think>a</think><answer>Wait, 4</answer>", "<think>a</think><answer>Wait, 4</answer>");

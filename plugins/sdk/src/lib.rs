@@ -78,7 +78,9 @@ impl Config {
         }
         let one = |(index, value): (usize, &Value)| match value {
             Value::String(text) if !text.is_empty() => Ok(text.clone()),
-            other => Err(format!("`{key}` must be a list of texts that are not empty; entry {index} is {}", describe(other))),
+            other => {
+                Err(format!("`{key}` must be a list of texts that are not empty; entry {index} is {}", describe(other)))
+            }
         };
         values.iter().enumerate().map(one).collect()
     }

@@ -287,3 +287,7 @@ fn device_above(graph: &Graph) -> Vec<bool> {
     }
     below.iter().zip(&graph.nodes).map(|(below, node)| *below && node.stage.uses_device).collect()
 }
+
+#[cfg(test)]
+#[path = "tests/mod.rs"]
+mod tests;

@@ -1,8 +1,10 @@
 //! The kinds that the engine itself supplies.
 
+mod read;
+
 use crate::stage::Kind;
 
 /// The kinds of this crate, for [`crate::stage::Registry::new`].
 pub fn kinds() -> Vec<Box<dyn Kind>> {
-    Vec::new()
+    vec![Box::new(read::Read)]
 }

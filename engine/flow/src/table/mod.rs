@@ -119,7 +119,7 @@ fn widen(kind: Option<FieldKind>, value: &Value) -> Option<FieldKind> {
     })
 }
 
-fn join(one: FieldKind, other: FieldKind) -> FieldKind {
+pub(crate) fn join(one: FieldKind, other: FieldKind) -> FieldKind {
     match (one, other) {
         (one, other) if one == other => one,
         (FieldKind::Int, FieldKind::Float) | (FieldKind::Float, FieldKind::Int) => FieldKind::Float,
@@ -129,7 +129,7 @@ fn join(one: FieldKind, other: FieldKind) -> FieldKind {
 }
 
 /// A whole number in a column of numbers becomes one of them.
-fn as_kind(value: Value, kind: &FieldKind) -> Value {
+pub(crate) fn as_kind(value: Value, kind: &FieldKind) -> Value {
     match (value, kind) {
         (Value::Int(value), FieldKind::Float) => Value::Float(value as f64),
         (Value::List(values), FieldKind::List(inner)) => {
@@ -138,3 +138,6 @@ fn as_kind(value: Value, kind: &FieldKind) -> Value {
         (value, _) => value,
     }
 }
+
+#[cfg(test)]
+mod tests;

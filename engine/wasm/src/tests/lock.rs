@@ -12,7 +12,9 @@ use super::file;
 fn components_and_sources_match_the_lock() {
     let lock = std::fs::read_to_string(file("plugins/plugins.lock.json")).expect("the lock is there");
     let lock: Json = serde_json::from_str(&lock).expect("the lock is JSON");
-    let locked = |part: &str| -> BTreeMap<String, String> { serde_json::from_value(lock[part].clone()).expect("paths and digests") };
+    let locked = |part: &str| -> BTreeMap<String, String> {
+        serde_json::from_value(lock[part].clone()).expect("paths and digests")
+    };
     let mut locked: BTreeMap<_, _> = locked("sources").into_iter().chain(locked("components")).collect();
     let mut found = BTreeMap::new();
     collect(&file("plugins"), "", &mut found);
@@ -29,7 +31,10 @@ fn plugins_are_small_and_know_no_machine() {
         let bytes = std::fs::read(file(&format!("plugins/{name}.wasm"))).expect("the plugin is there");
         assert!(bytes.len() < 100_000, "`{name}` has {} bytes", bytes.len());
         let text = String::from_utf8_lossy(&bytes);
-        assert!(!text.contains("/home/") && !text.contains("/root/"), "`{name}` holds a path of the machine that built it");
+        assert!(
+            !text.contains("/home/") && !text.contains("/root/"),
+            "`{name}` holds a path of the machine that built it"
+        );
     }
 }
 

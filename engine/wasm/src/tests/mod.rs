@@ -15,7 +15,9 @@ use ruminate_flow::error::StageError;
 use ruminate_flow::event::Cancel;
 use ruminate_flow::options::{InputFile, Options};
 use ruminate_flow::record::{Blob, FieldKind, Record, Schema, Value};
-use ruminate_flow::stage::{Blobs, Checkpoint, Complaint, NodeInput, Outcome, Progress, Stage, StageContext, Unit, Work};
+use ruminate_flow::stage::{
+    Blobs, Checkpoint, Complaint, NodeInput, Outcome, Progress, Stage, StageContext, Unit, Work,
+};
 use serde_json::{Value as Json, json};
 
 /// A file of the repository.
@@ -28,7 +30,8 @@ fn build(plugin: &Path, options: Json, input: &[(&str, FieldKind)]) -> Result<St
     let kinds = crate::kinds();
     let mut values: IndexMap<String, Json> = IndexMap::new();
     for option in kinds[0].options() {
-        let default = option.default.map_or(Json::Null, |default| serde_json::from_str(default).expect("a default is JSON"));
+        let default =
+            option.default.map_or(Json::Null, |default| serde_json::from_str(default).expect("a default is JSON"));
         values.insert(option.name.to_owned(), default);
     }
     values.insert("plugin".to_owned(), json!(plugin));

@@ -32,14 +32,16 @@ fn cut_reflection_writes_the_cut_trace_and_nothing_else() {
 fn max_words_drops_with_one_reason() {
     let options = json!({ "config": { "max": 3, "field": "other" } });
     let stage = build(&file("plugins/max-words.wasm"), options, TEXT).expect("the node is right");
-    let records = [("a", "one two three"), ("b", "one two three four"), ("c", "")].map(|(id, text)| record(id, &[("other", text)]));
+    let records = [("a", "one two three"), ("b", "one two three four"), ("c", "")]
+        .map(|(id, text)| record(id, &[("other", text)]));
     let (outcomes, _) = run(&stage, &records, 1);
     assert_eq!(outcomes.iter().map(reason).collect::<Vec<_>>(), ["passed", "more than 3 words", "passed"]);
 }
 
 #[test]
 fn threads_change_nothing() {
-    let stage = build(&file("plugins/max-words.wasm"), json!({ "config": { "max": 5 } }), TEXT).expect("the node is right");
+    let stage =
+        build(&file("plugins/max-words.wasm"), json!({ "config": { "max": 5 } }), TEXT).expect("the node is right");
     let records: Vec<_> = (0..257).map(|i| record(&i.to_string(), &[("reasoning", &"word ".repeat(i % 11))])).collect();
     let (alone, _) = run(&stage, &records, 1);
     assert_eq!(alone.len(), records.len());
@@ -52,7 +54,8 @@ fn threads_change_nothing() {
 #[test]
 fn a_config_that_is_wrong_is_explained() {
     let error = |config| {
-        let complaints = build(&file("plugins/max-words.wasm"), json!({ "config": config }), TEXT).err().expect("a wrong config");
+        let complaints =
+            build(&file("plugins/max-words.wasm"), json!({ "config": config }), TEXT).err().expect("a wrong config");
         assert_eq!(complaints[0].option.as_deref(), Some("config"));
         (complaints[0].message.clone(), complaints[0].help.clone().unwrap_or_default())
     };
@@ -60,7 +63,10 @@ fn a_config_that_is_wrong_is_explained() {
     assert_eq!(message, "plugin `max-words` refuses its config: unknown key `maximum`: expected `field`, `max`");
     assert_eq!(help, "it takes `field` (string, default \"reasoning\"), `max` (integer, default 500)");
     let (message, _) = error(json!({ "max": "many" }));
-    assert_eq!(message, "plugin `max-words` refuses its config: `max` must be a whole number of at least 1, not the text \"many\"");
+    assert_eq!(
+        message,
+        "plugin `max-words` refuses its config: `max` must be a whole number of at least 1, not the text \"many\""
+    );
     let (message, _) = error(json!([]));
     assert_eq!(message, "plugin `max-words` refuses its config: the config must be a table, not a list");
 }

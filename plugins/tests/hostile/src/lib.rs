@@ -53,6 +53,8 @@ impl Guest for Plugin {
     }
 }
 
+// Kept whole, so that a backtrace can name it.
+#[inline(never)]
 fn obey(row: &Row) -> Result<Vec<Row>, String> {
     let mut fields = vec![
         field("note", Value::Text(note(row))),
@@ -122,6 +124,7 @@ fn exhaust() {
 }
 
 #[inline(never)]
+#[allow(unconditional_recursion)]
 fn recurse(depth: u64) -> u64 {
     black_box(recurse(black_box(depth + 1)) + depth)
 }

@@ -1,0 +1,125 @@
+//! Tests of tables: what is written reads back, and what is malformed says where.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::record::Blob;
+use crate::store::Store;
+
+fn store(folder: &Path) -> Store {
+    Store::open(&folder.join("store")).unwrap()
+}
+
+fn rows(path: &Path, images: &[String], store: &Store) -> Result<Vec<Fields>, StageError> {
+    let mut all = Vec::new();
+    read(path, images, store, &mut |rows| {
+        all.extend(rows);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+fn png() -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    ::image::RgbImage::new(2, 2).write_to(&mut bytes, ::image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+fn records(store: &Store) -> Vec<Record> {
+    let image = Value::Blob(store.put(&png(), "image/png").unwrap());
+    let number = |index: i64| if index % 7 == 0 { Value::Null } else { Value::Float(index as f64 / 3.0) };
+    let record = |index: i64| Record {
+        id: format!("r{index}").into(),
+        fields: Fields::from([
+            ("count".into(), Value::Int(index)),
+            ("number".into(), number(index)),
+            ("image".into(), image.clone()),
+            ("text".into(), Value::text(format!("line {index}\nüñ"))),
+            ("right".into(), Value::Bool(index % 2 == 0)),
+            ("choices".into(), Value::List(vec![Value::text("a"), Value::text("b")])),
+            ("images".into(), Value::List(vec![image.clone(); (index % 3) as usize])),
+            ("extra".into(), Value::from_json(json!({"a": [1, "x"], "b": null}))),
+        ]),
+    };
+    (0..600).map(record).collect()
+}
+
+#[test]
+fn parquet_reads_back_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let written = records(&store);
+    let path = folder.path().join("out.parquet");
+    write(&path, &Schema::from_iter([("text".to_owned(), FieldKind::Text)]), &written, &store).unwrap();
+    let schema = schema_of(&path, &[]).unwrap();
+    assert_eq!(schema.keys().take(2).collect::<Vec<_>>(), ["id", "text"]);
+    assert_eq!(schema["images"], FieldKind::List(Box::new(FieldKind::Image)));
+    assert_eq!((&schema["number"], &schema["extra"]), (&FieldKind::Float, &FieldKind::Text));
+    let read = rows(&path, &[], &store).unwrap();
+    assert_eq!(read.len(), written.len());
+    for (read, written) in read.iter().zip(&written) {
+        for (name, value) in &written.fields {
+            match &**name {
+                "extra" => assert_eq!(read[name], Value::text(value.to_json().to_string())),
+                _ => assert_eq!(read[name], *value, "{name}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn json_lines_read_back_as_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let written = records(&store);
+    let path = folder.path().join("out.jsonl");
+    write(&path, &Schema::new(), &written, &store).unwrap();
+    let images = ["image".to_owned()];
+    let schema = schema_of(&path, &images).unwrap();
+    assert_eq!((&schema["image"], &schema["count"], &schema["extra"]), (&FieldKind::Image, &FieldKind::Int, &FieldKind::Json));
+    let read = rows(&path, &images, &store).unwrap();
+    for (read, written) in read.iter().zip(&written) {
+        for (name, value) in written.fields.iter().filter(|(name, _)| &***name != "images") {
+            assert_eq!(read[name], *value, "{name}");
+        }
+    }
+}
+
+#[test]
+fn json_lines_say_where_they_are_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let digest = "0".repeat(64);
+    let unknown = serde_json::to_string(&Blob { digest: digest.parse().unwrap(), bytes: 1, media_type: "image/png".into() }).unwrap();
+    let cases = [
+        ("{\"a\": 1}\n\n{\"a\": }\n", ":3:7: expected a JSON object"),
+        ("[1]\n", ":1:"),
+        ("{\"image\": \"gone.png\"}\n", ":1: column `image`: cannot read the image"),
+        ("{\"image\": \"data:image/png;base64,***\"}\n", ":1: column `image`: a `data:` URI that does not decode"),
+        ("{\"image\": 3}\n", ":1: column `image`: expected an image's path"),
+        (&format!("{{\"a\": {unknown}}}\n"), ":1: column `a`: it names the blob"),
+    ];
+    for (text, expected) in cases {
+        let path = folder.path().join("in.jsonl");
+        std::fs::write(&path, text).unwrap();
+        let error = rows(&path, &["image".to_owned()], &store).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let path = folder.path().join("broken.parquet");
+    std::fs::write(&path, b"PAR1 and nothing else").unwrap();
+    assert!(schema_of(&path, &[]).unwrap_err().to_string().contains("broken.parquet"));
+}
+
+#[test]
+fn kinds_are_found_from_the_head_and_missing_values_are_null() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("in.jsonl");
+    std::fs::write(&path, "\u{feff}{\"a\": 1, \"b\": [1], \"c\": null}\n{\"a\": 2.5, \"b\": [2.5], \"d\": \"x\"}\n{\"d\": 1}").unwrap();
+    let schema = schema_of(&path, &[]).unwrap();
+    let kinds: Vec<_> = schema.values().map(ToString::to_string).collect();
+    assert_eq!(kinds, ["float", "list<float>", "json", "json"]);
+    let rows = rows(&path, &[], &store(folder.path())).unwrap();
+    assert_eq!((&rows[0]["a"], &rows[0]["d"], &rows[2]["a"]), (&Value::Float(1.0), &Value::Null, &Value::Null));
+}
