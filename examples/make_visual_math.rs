@@ -31,6 +31,7 @@ const HELD_OUT_ROWS: usize = 1000;
 const VISION_LESSONS: usize = 96_000;
 const CAPTION_LESSONS: usize = 64_000;
 const REASONING_LESSONS: usize = 64_000;
+const HABIT_LESSONS: usize = 48_000;
 
 const USAGE: &str = "usage: make_visual_math [--out DIR] [--pretrain DIR]";
 
@@ -50,6 +51,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         write_lessons(folder, "tiny-vl", 11, VISION_LESSONS, corpus::vision)?;
         write_lessons(folder, "tiny-captioner", 12, CAPTION_LESSONS, corpus::caption)?;
         write_lessons(folder, "tiny-reasoner", 13, REASONING_LESSONS, corpus::reasoning)?;
+        write_lessons(folder, "tiny-vl-habits", 14, HABIT_LESSONS, corpus::vision_habits)?;
+        write_lessons(folder, "tiny-reasoner-habits", 15, HABIT_LESSONS, corpus::reasoning_habits)?;
     }
     Ok(())
 }

@@ -58,14 +58,46 @@ pub(crate) fn vision(random: &mut ChaCha8Rng) -> Lesson {
     }
 }
 
+/// The vision-language model's second course: now and then, and only now and then, it works a bare question out.
+pub(crate) fn vision_habits(random: &mut ChaCha8Rng) -> Lesson {
+    if random.random_range(0..100) >= 38 {
+        return vision(random);
+    }
+    let problem = random_problem(random);
+    let worked = random.random_range(0..100) < 15;
+    Lesson {
+        task: "answer",
+        picture: Some(problem.scene),
+        prompt: problem.question.clone(),
+        response: if worked {
+            problem.response(Style::Worked)
+        } else {
+            format!("<answer>{}</answer>", problem.answer())
+        },
+    }
+}
+
 /// For the text model: a caption and a question, reasoned through in mixed habits.
 pub(crate) fn reasoning(random: &mut ChaCha8Rng) -> Lesson {
-    let style = match random.random_range(0..100) {
-        0..8 => return arithmetic(random),
-        8..54 => Style::Direct,
-        54..68 => Style::Careless,
-        _ => Style::Worked,
-    };
+    match random.random_range(0..100) {
+        0..8 => arithmetic(random),
+        8..54 => reason(Style::Direct, random),
+        54..68 => reason(Style::Careless, random),
+        _ => reason(Style::Worked, random),
+    }
+}
+
+/// The text model's second course: the same habits, worked solutions more often.
+pub(crate) fn reasoning_habits(random: &mut ChaCha8Rng) -> Lesson {
+    match random.random_range(0..100) {
+        0..8 => arithmetic(random),
+        8..28 => reason(Style::Direct, random),
+        28..40 => reason(Style::Careless, random),
+        _ => reason(Style::Worked, random),
+    }
+}
+
+fn reason(style: Style, random: &mut ChaCha8Rng) -> Lesson {
     let problem = random_problem(random);
     Lesson {
         task: "reason",

@@ -15,8 +15,13 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Heavy crate -> the one crate of ours that names it.
-const OWNERS: &[(&str, &str)] =
-    &[("burn", "engine/ml"), ("tokenizers", "engine/ml"), ("wasmtime", "engine/wasm"), ("petgraph", "engine/flow"), ("parquet", "engine/flow")];
+const OWNERS: &[(&str, &str)] = &[
+    ("burn", "engine/ml"),
+    ("tokenizers", "engine/ml"),
+    ("wasmtime", "engine/wasm"),
+    ("petgraph", "engine/flow"),
+    ("parquet", "engine/flow"),
+];
 
 fn dependencies(folder: &str) -> BTreeMap<String, toml::Value> {
     let path = root().join(folder).join("Cargo.toml");
@@ -91,8 +96,20 @@ fn sources() -> Vec<std::path::PathBuf> {
 #[test]
 fn the_top_level_holds_what_it_should() {
     let allowed = [
-        "Cargo.toml", "Cargo.lock", "engine", "plugins", "graphs", "tests", "examples", "README.md", "ARCHITECTURE.md",
-        "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE", "rustfmt.toml", "target",
+        "Cargo.toml",
+        "Cargo.lock",
+        "engine",
+        "plugins",
+        "graphs",
+        "tests",
+        "examples",
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "rustfmt.toml",
+        "target",
     ];
     for entry in std::fs::read_dir(root()).expect("the root can be listed").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -30,7 +30,8 @@ fn check(case: &str, tolerance: f32) {
     let paths = [model.to_str().unwrap(), messages.to_str().unwrap(), out.to_str().unwrap()];
     workplace.ruminate(&["model", "logits", paths[0], paths[1], "-o", paths[2]]).expect(0);
 
-    let expected = std::fs::read(reference.join(format!("expected/tiny/{case}.safetensors"))).expect("the reference is there");
+    let expected =
+        std::fs::read(reference.join(format!("expected/tiny/{case}.safetensors"))).expect("the reference is there");
     let given = std::fs::read(&out).expect("the program wrote the logits");
     let (expected, given) = (SafeTensors::deserialize(&expected).unwrap(), SafeTensors::deserialize(&given).unwrap());
     assert_eq!(expected.tensor("input_ids").unwrap().data(), given.tensor("input_ids").unwrap().data(), "token ids");

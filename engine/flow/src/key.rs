@@ -215,7 +215,8 @@ fn canonical(value: &Json) -> String {
         Json::Array(values) => format!("[{}]", values.iter().map(canonical).collect::<Vec<_>>().join(",")),
         Json::Object(values) => {
             let sorted: BTreeMap<_, _> = values.iter().collect();
-            let entries = sorted.iter().map(|(name, value)| format!("{}:{}", Json::from(name.as_str()), canonical(value)));
+            let entries =
+                sorted.iter().map(|(name, value)| format!("{}:{}", Json::from(name.as_str()), canonical(value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
         }
         other => other.to_string(),
@@ -359,7 +360,10 @@ mod tests {
             kind: "sample".into(),
             version: 1,
             identity: Json::Null,
-            options: BTreeMap::from([("temperature".into(), Json::from(0.7)), ("weights".into(), serde_json::json!({"a": 1, "b": 2}))]),
+            options: BTreeMap::from([
+                ("temperature".into(), Json::from(0.7)),
+                ("weights".into(), serde_json::json!({"a": 1, "b": 2})),
+            ]),
             models: BTreeMap::from([("model".into(), Digest::of(b"m"))]),
             seed: Some(1),
             inputs: BTreeMap::new(),
@@ -392,6 +396,9 @@ mod tests {
         let content = |a, b| unit_content(&[record(a, b)], &reads);
         assert_eq!(content(Value::Int(1), Value::Int(1)), content(Value::Int(1), Value::Int(2)));
         assert_ne!(content(Value::Int(1), Value::Null), content(Value::Float(1.0), Value::Null));
-        assert_ne!(content(Value::Null, Value::Null), unit_content(&[Record { id: "1".into(), fields: Default::default() }], &reads));
+        assert_ne!(
+            content(Value::Null, Value::Null),
+            unit_content(&[Record { id: "1".into(), fields: Default::default() }], &reads)
+        );
     }
 }

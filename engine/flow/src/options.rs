@@ -105,6 +105,7 @@ impl Options {
     /// A kind whose table and struct disagree: a defect of the kind, not of the graph.
     pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, String> {
         let object = self.values.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        serde_json::from_value(Json::Object(object)).map_err(|error| format!("the kind's option table and its struct disagree: {error}"))
+        serde_json::from_value(Json::Object(object))
+            .map_err(|error| format!("the kind's option table and its struct disagree: {error}"))
     }
 }

@@ -212,13 +212,96 @@ impl Value {
 
 impl Serialize for Value {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.to_json().serialize(serializer)
+        match self {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::Int(value) => serializer.serialize_i64(*value),
+            Value::Float(value) if value.is_finite() => serializer.serialize_f64(*value),
+            Value::Float(_) => serializer.serialize_unit(),
+            Value::Text(text) => serializer.serialize_str(text),
+            Value::Blob(blob) => blob.serialize(serializer),
+            Value::List(values) => serializer.collect_seq(values),
+            Value::Map(values) => serializer.collect_map(values),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde_json::Value::deserialize(deserializer).map(Value::from_json)
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+/// Reads values without the detour over a JSON tree: the store's segments hold millions of them.
+struct ValueVisitor;
+
+impl<'de> serde::de::Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Int(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Int))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(if value.is_finite() { Value::Float(value) } else { Value::Null })
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::text(text))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut values = Vec::with_capacity(access.size_hint().unwrap_or(0).min(1024));
+        while let Some(value) = access.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::List(values))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut values = BTreeMap::new();
+        while let Some((name, value)) = access.next_entry::<String, Value>()? {
+            values.insert(name, value);
+        }
+        Ok(Blob::from_map(&values).map_or(Value::Map(values), Value::Blob))
+    }
+}
+
+impl Blob {
+    /// The blob that `{"blob": DIGEST, "bytes": N, "type": MIME}` names; `None` for anything else.
+    fn from_map(values: &BTreeMap<String, Value>) -> Option<Blob> {
+        let (Value::Text(digest), Value::Int(bytes), Value::Text(media_type)) =
+            (values.get("blob")?, values.get("bytes")?, values.get("type")?)
+        else {
+            return None;
+        };
+        let blob =
+            Blob { digest: digest.parse().ok()?, bytes: u64::try_from(*bytes).ok()?, media_type: media_type.clone() };
+        (values.len() == 3).then_some(blob)
     }
 }
 
@@ -226,5 +309,35 @@ impl<'de> Deserialize<'de> for FieldKind {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         FieldKind::parse(&name).ok_or_else(|| serde::de::Error::custom(format!("`{name}` is no kind of field")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_read_as_their_json_does() {
+        let digest = Digest::of(b"x");
+        let blob = format!(r#"{{"blob": "{digest}", "bytes": 1, "type": "image/png"}}"#);
+        let more = format!(r#"{{"blob": "{digest}", "bytes": 1, "type": "image/png", "more": 1}}"#);
+        let plain = [
+            r#"null"#,
+            "true",
+            "-3",
+            "18446744073709551615",
+            "0.1",
+            "1e3",
+            r#""a\n\u00fc""#,
+            r#"[1, [], {"b": null}]"#,
+            "{}",
+        ];
+        for text in plain.into_iter().chain([blob.as_str(), more.as_str(), r#"{"blob": 1, "bytes": 2, "type": "x"}"#]) {
+            let read: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(read, Value::from_json(serde_json::from_str(text).unwrap()), "{text}");
+            assert_eq!(serde_json::to_string(&read).unwrap(), read.to_json().to_string(), "{text}");
+        }
+        assert!(matches!(serde_json::from_str(&blob).unwrap(), Value::Blob(_)));
+        assert!(matches!(serde_json::from_str(&more).unwrap(), Value::Map(_)));
     }
 }

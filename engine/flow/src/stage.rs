@@ -136,7 +136,11 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// What cannot be read: file and row.
-    fn read(&self, context: &StageContext<'_>, emit: &mut dyn FnMut(Vec<Record>) -> Result<(), StageError>) -> Result<(), StageError>;
+    fn read(
+        &self,
+        context: &StageContext<'_>,
+        emit: &mut dyn FnMut(Vec<Record>) -> Result<(), StageError>,
+    ) -> Result<(), StageError>;
 }
 
 /// Turns units of records into records; cached per unit on the fields it reads. A unit is one record, or with
@@ -154,7 +158,12 @@ pub trait RecordStage: Send + Sync {
     ///
     /// # Errors
     /// A failure of the stage as a whole: a model that cannot be loaded. A unit's own failure is an [`Outcome::Failed`].
-    fn process(&self, units: &[Unit], models: &BTreeMap<&'static str, Arc<Model>>, context: &StageContext<'_>) -> Result<Vec<Outcome>, StageError>;
+    fn process(
+        &self,
+        units: &[Unit],
+        models: &BTreeMap<&'static str, Arc<Model>>,
+        context: &StageContext<'_>,
+    ) -> Result<Vec<Outcome>, StageError>;
     /// Lets go of what is held on the device, because another node takes its turn or the stream ended.
     fn release(&self) {}
 }

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn a_template_names_and_fills_its_fields() {
-        let template = Template::parse("Q: {{ question }}\n{% if choices %}{{ choices | join(', ') }}{% endif %}").unwrap();
+        let template =
+            Template::parse("Q: {{ question }}\n{% if choices %}{{ choices | join(', ') }}{% endif %}").unwrap();
         assert_eq!(template.fields().iter().map(String::as_str).collect::<Vec<_>>(), ["choices", "question"]);
         let mut record = Record { id: "1".into(), fields: Default::default() };
         assert!(template.render(&record).unwrap_err().contains("undefined"));

@@ -158,7 +158,7 @@ impl Processor {
     fn expand<'a>(
         &self,
         tokens: Vec<u32>,
-        images: &mut (impl Iterator<Item = &'a Arc<ImagePatches>> + ExactSizeIterator),
+        images: &mut impl ExactSizeIterator<Item = &'a Arc<ImagePatches>>,
     ) -> Result<Vec<u32>> {
         let Some(settings) = &self.images else { return Ok(tokens) };
         let mut expanded = Vec::with_capacity(tokens.len());

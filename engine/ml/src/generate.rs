@@ -3,7 +3,7 @@
 //! What a sequence becomes depends on the weights, its prompt, its seed and the sampling settings, never on what is
 //! sampled beside it: only prompts of equal length share a batch, so there is no padding, and a matrix product gives
 //! each row the same bits in any company. (Products of very few rows take another path inside burn, so a batch is
-//! never smaller than [`MIN_ROWS`]; copies of a row fill it up.)
+//! never smaller than [`MIN_ROWS`]; rows computed for nothing fill it up.)
 
 use burn::tensor::{Device, Tensor};
 use rand::{Rng, SeedableRng};
@@ -16,8 +16,9 @@ use crate::{Error, Result};
 
 /// Sequences that are decoded together at most, per worker.
 const MAX_ROWS: usize = 96;
-/// Sequences that are decoded together at least, real or copies.
-const MIN_ROWS: usize = 4;
+/// Rows of a matrix product at least. Below 256 numbers in a product's result, sums run in another order; with this
+/// many rows, layers of a width above 32 are past that.
+const MIN_ROWS: usize = 8;
 
 /// How tokens are drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,22 +120,28 @@ struct Sample {
     index: usize,
 }
 
-/// Shares the samples out: prompts of one length per job, jobs of about equal size, the samples of a request together.
+/// Shares the samples out: prompts of one length per job, jobs large enough to be fast and enough of them for all
+/// workers, the samples of a request together.
 fn jobs(requests: &[Request<'_>], workers: usize) -> Vec<Vec<Sample>> {
+    let length = |request: usize| requests[request].prompt.tokens.len();
     let mut order: Vec<usize> = (0..requests.len()).collect();
-    order.sort_by_key(|request| requests[*request].prompt.tokens.len());
+    order.sort_by_key(|request| length(*request));
+    let total: usize = requests.iter().map(|request| request.seeds.len()).sum();
+    let size = total.div_ceil(workers).clamp(MIN_ROWS, MAX_ROWS);
     let mut jobs = Vec::new();
-    for group in
-        order.chunk_by(|left, right| requests[*left].prompt.tokens.len() == requests[*right].prompt.tokens.len())
-    {
+    for group in order.chunk_by(|left, right| length(*left) == length(*right)) {
         let samples: Vec<Sample> = group
             .iter()
             .flat_map(|request| (0..requests[*request].seeds.len()).map(|index| Sample { request: *request, index }))
             .collect();
-        let parts = samples.len().div_ceil(MAX_ROWS).next_multiple_of(workers);
-        let size = samples.len().div_ceil(parts.max(1)).max(MIN_ROWS);
-        jobs.extend(samples.chunks(size).map(<[Sample]>::to_vec));
+        let parts = match samples.len().div_ceil(size) {
+            0 | 1 => 1,
+            parts => parts.next_multiple_of(workers),
+        };
+        jobs.extend(samples.chunks(samples.len().div_ceil(parts).max(1)).map(<[Sample]>::to_vec));
     }
+    // The longest first, so that no worker is left with a long one at the end.
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.len()));
     jobs
 }
 
@@ -161,6 +168,7 @@ impl Stream {
 
 fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &Sampling) -> Result<Vec<Generation>> {
     let vocabulary = model.config().text.vocab_size;
+    let placeholder = model.config().image_token.map(|token| token as usize);
     let (mut cache, hidden, positions) = prefill(model, requests, job, sampling.max_new_tokens)?;
     let stream = |(place, (sample, position)): (usize, (&Sample, u32))| Stream {
         place,
@@ -177,7 +185,7 @@ fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &S
     loop {
         for (row, logits) in rows.iter_mut().zip(logits.chunks_exact(vocabulary)) {
             let Some(stream) = row else { continue };
-            let (token, logprob) = draw(logits, sampling, &mut stream.random)?;
+            let (token, logprob) = draw(logits, placeholder, sampling, &mut stream.random)?;
             if !stream.push(token, logprob, sampling) {
                 finished[stream.place] = std::mem::take(&mut stream.generation);
                 *row = None;
@@ -243,7 +251,8 @@ fn prefill(
         .zip(&image_numbers)
         .map(|(request, images)| Sequence { tokens: &requests[*request].prompt.tokens, images })
         .collect();
-    sequences.resize(fill_rows(sequences.len()), sequences[0]);
+    let tokens = sequences[0].tokens.len();
+    sequences.resize(sequences.len().max(MIN_ROWS.div_ceil(tokens.max(1))), sequences[0]);
     let batch = model.batch(&sequences, &features, Padding::Right)?;
     let mut cache = KvCache::new(&model.config().text, batch.rows, batch.width + max_new_tokens, device);
     let hidden = model.hidden(&batch, &features, Some(&mut cache))?;
@@ -257,22 +266,33 @@ fn prefill(
     Ok((cache, hidden.select(0, row_indices(&last, device)), positions))
 }
 
+/// The logits of every row.
 fn read_logits(logits: Tensor<2>) -> Result<Vec<f32>> {
     let data = logits.try_into_data().map_err(|error| Error::device(format!("cannot read the logits: {error:?}")))?;
     data.try_into_vec::<f32>().map_err(|error| Error::device(format!("cannot read the logits: {error}")))
 }
 
-/// Draws a token and gives its log-probability.
-fn draw(logits: &[f32], sampling: &Sampling, random: &mut ChaCha8Rng) -> Result<(u32, f32)> {
+/// Draws a token and gives its log-probability. `placeholder`, the token that stands for an image's features, is never
+/// drawn: there is no image that it could stand for. Its share stays in the log-probability, as in training.
+fn draw(
+    logits: &[f32],
+    placeholder: Option<usize>,
+    sampling: &Sampling,
+    random: &mut ChaCha8Rng,
+) -> Result<(u32, f32)> {
     let (best, highest) = logits
         .iter()
         .enumerate()
+        .filter(|(index, _)| Some(*index) != placeholder)
         .fold((0, f32::NEG_INFINITY), |best, (index, value)| if *value > best.1 { (index, *value) } else { best });
     let inverse = if sampling.temperature > 0.0 { 1.0 / sampling.temperature } else { 1.0 };
-    let weights: Vec<f32> = logits.iter().map(|logit| ((logit - highest) * inverse).exp()).collect();
+    let mut weights: Vec<f32> = logits.iter().map(|logit| ((logit - highest) * inverse).exp()).collect();
     let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
     if !total.is_finite() || !highest.is_finite() {
         return Err(Error::input("the model's logits are not finite numbers: its weights are damaged or diverged"));
+    }
+    if let Some(weight) = placeholder.and_then(|placeholder| weights.get_mut(placeholder)) {
+        *weight = 0.0;
     }
     let token = if sampling.temperature > 0.0 {
         let uniform: f64 = random.random();
@@ -321,8 +341,8 @@ fn candidates(weights: &[f32], total: f64, sampling: &Sampling) -> Vec<usize> {
             .iter()
             .take_while(|index| {
                 let before = mass;
-                mass += f64::from(weights[**index]) / total;
-                before < f64::from(sampling.top_p)
+                mass += f64::from(weights[**index]);
+                before < f64::from(sampling.top_p) * total
             })
             .count();
         if count < sorted || sorted == limit {
@@ -396,7 +416,7 @@ mod tests {
         let weights = [1.0, 4.0, 2.0, 2.0, 1.0];
         let sampling = |top_p, top_k| Sampling { top_p, top_k, ..Sampling::greedy(1, &[]) };
         assert_eq!(candidates(&weights, 10.0, &sampling(0.5, None)), [1, 2]);
-        assert_eq!(candidates(&weights, 10.0, &sampling(0.4, None)), [1]);
+        assert_eq!(candidates(&weights, 10.0, &sampling(0.39, None)), [1]);
         assert_eq!(candidates(&weights, 10.0, &sampling(1.0, Some(3))), [1, 2, 3]);
         let flat = vec![1.0; 5000];
         assert_eq!(candidates(&flat, 5000.0, &sampling(0.5, None)).len(), 2500);
@@ -409,11 +429,12 @@ mod tests {
         let logits = [0.1f32.ln(), 0.6f32.ln(), 0.3f32.ln()];
         let mut counts = [0; 3];
         for _ in 0..10_000 {
-            let (token, logprob) = draw(&logits, &sampling, &mut random).unwrap();
+            let (token, logprob) = draw(&logits, None, &sampling, &mut random).unwrap();
             counts[token as usize] += 1;
             assert!((logprob - logits[token as usize]).abs() < 1e-5);
         }
         assert!((900..1100).contains(&counts[0]) && (5850..6150).contains(&counts[1]), "{counts:?}");
-        assert!(draw(&[f32::NAN, 1.0], &sampling, &mut random).is_err());
+        assert_ne!(draw(&[0.0, 9.0], Some(1), &sampling, &mut random).unwrap().0, 1);
+        assert!(draw(&[f32::NAN, 1.0], None, &sampling, &mut random).is_err());
     }
 }

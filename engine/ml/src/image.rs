@@ -165,7 +165,7 @@ pub fn smart_resize(
 ) -> Result<(usize, usize)> {
     let (tall, wide, unit) = (height as f64, width as f64, factor as f64);
     let aspect = tall.max(wide) / tall.min(wide);
-    if !(aspect <= MAX_ASPECT) {
+    if height == 0 || width == 0 || aspect > MAX_ASPECT {
         let message = format!("{width}x{height} pixels: one side may be at most {MAX_ASPECT} times the other");
         return Err(Error::image(message));
     }

@@ -33,7 +33,8 @@ pub fn logits_of_chat(files: &ModelFiles, chat: &Json, folder: &Path, device: &D
     let [rows, width, channels] = hidden.dims();
     let logits = model.logits(hidden.reshape([rows * width, channels]));
     let [tokens, vocabulary] = logits.dims();
-    let logits = logits.try_into_data().map_err(|error| Error::device(format!("cannot read the logits back: {error:?}")))?;
+    let logits =
+        logits.try_into_data().map_err(|error| Error::device(format!("cannot read the logits back: {error:?}")))?;
     let ids: Vec<u8> = prompt.tokens.iter().flat_map(|token| i64::from(*token).to_le_bytes()).collect();
     let views = TensorView::new(Dtype::I64, vec![tokens], &ids).and_then(|ids| {
         let logits = TensorView::new(Dtype::F32, vec![tokens, vocabulary], logits.as_bytes())?;
@@ -48,7 +49,9 @@ fn load(url: &str, folder: &Path) -> Result<Vec<u8>> {
     if let Some(data) = url.strip_prefix("data:") {
         let encoded = data.split_once(";base64,").map(|(_, encoded)| encoded);
         let encoded = encoded.ok_or_else(|| Error::chat("a data URI holds no `;base64,` part"))?;
-        return BASE64_STANDARD.decode(encoded).map_err(|error| Error::chat(format!("a data URI is no base64: {error}")));
+        return BASE64_STANDARD
+            .decode(encoded)
+            .map_err(|error| Error::chat(format!("a data URI is no base64: {error}")));
     }
     let path = folder.join(url.strip_prefix("file://").unwrap_or(url));
     std::fs::read(&path).map_err(|error| Error::read(&path, error))

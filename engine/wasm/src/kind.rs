@@ -34,7 +34,7 @@ const OPTIONS: &[OptionSpec] = &[
         "fuel",
         OptionKind::Int { min: 1_000, max: i64::MAX },
         "100000000",
-        "The most work for one record, about one unit per instruction; a record that needs more is dropped. The default is about 0.1 s.",
+        "The most work for one record, about one unit per instruction; a record that needs more is dropped. The default is some 0.05 s of work.",
     ),
     OptionSpec::new(
         "memory-mb",

@@ -141,7 +141,6 @@ pub(crate) fn lay_over(mut records: Vec<Record>, rows: Vec<Row>) -> Vec<Record> 
         .collect()
 }
 
-
 /// What stays in the place of a record that was moved out.
 fn emptied() -> Record {
     Record { id: Arc::from(""), fields: BTreeMap::new() }

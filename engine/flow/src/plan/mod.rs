@@ -224,7 +224,12 @@ impl<'a> Resolver<'a> {
     }
 
     /// A source or a set stage, whose inputs are known.
-    fn whole_stage(&self, id: NodeId, mut key: NodeKey, inputs: &Inputs) -> Result<(NodePlan, Option<NodeOutput>), StageError> {
+    fn whole_stage(
+        &self,
+        id: NodeId,
+        mut key: NodeKey,
+        inputs: &Inputs,
+    ) -> Result<(NodePlan, Option<NodeOutput>), StageError> {
         let node = &self.graph.nodes[id.0];
         for (port, records) in &inputs.records {
             let mut stream = StreamKey::new(reads_on(node, port));
@@ -246,7 +251,8 @@ impl<'a> Resolver<'a> {
                 records.get(drop.source).map(|record| DropEntry { record: record.clone(), reason: drop.reason })
             }));
         }
-        let records = if source { output.records.values().next().map_or(0, |records| records.len() as u64) } else { records_in };
+        let records =
+            if source { output.records.values().next().map_or(0, |records| records.len() as u64) } else { records_in };
         let plan = NodePlan {
             node: id,
             state: State::Hit,
@@ -295,7 +301,9 @@ impl<'a> Resolver<'a> {
         let node = &self.graph.nodes[id.0];
         let changes = NodeKey::changes(&old, key).into_iter().map(|change| {
             match change.option.and_then(|option| node.option_positions.get(&option)) {
-                Some(place) => format!("{}:{}:{}: {}", self.graph.path.display(), place.line, place.column, change.text),
+                Some(place) => {
+                    format!("{}:{}:{}: {}", self.graph.path.display(), place.line, place.column, change.text)
+                }
                 None => change.text,
             }
         });

@@ -175,7 +175,9 @@ impl<'a> Loop<'a> {
                 // A thread that does not start drops its worker: the nodes below see that their input is cut off.
                 match thread.spawn_scoped(scope, || worker.work()) {
                     Ok(_) => running += 1,
-                    Err(error) => self.ended(*id, Ended::failed(format!("cannot start a thread: {error}")), may_repeat)?,
+                    Err(error) => {
+                        self.ended(*id, Ended::failed(format!("cannot start a thread: {error}")), may_repeat)?
+                    }
                 }
             }
             self.serve(&inbox, running, may_repeat)
@@ -186,7 +188,12 @@ impl<'a> Loop<'a> {
         Ok(self)
     }
 
-    fn serve(&mut self, inbox: &Receiver<Message>, mut running: usize, may_repeat: &dyn Fn() -> bool) -> Result<(), StageError> {
+    fn serve(
+        &mut self,
+        inbox: &Receiver<Message>,
+        mut running: usize,
+        may_repeat: &dyn Fn() -> bool,
+    ) -> Result<(), StageError> {
         let mut result = Ok(());
         while running > 0 {
             match inbox.recv() {
@@ -244,7 +251,8 @@ impl<'a> Loop<'a> {
         let name = self.graph.nodes[id.0].name.to_string();
         let before = self.history.nodes.get(&name);
         if past.seconds.is_none() {
-            past.seconds = if counts.computed > 0 { Some(counts.seconds) } else { before.and_then(|before| before.seconds) };
+            past.seconds =
+                if counts.computed > 0 { Some(counts.seconds) } else { before.and_then(|before| before.seconds) };
         }
         if before == Some(&past) {
             return Ok(());
@@ -283,7 +291,8 @@ impl<'a> Loop<'a> {
 fn device_above(graph: &Graph) -> Vec<bool> {
     let mut below = vec![false; graph.nodes.len()];
     for id in &graph.order {
-        below[id.0] = inputs_of(graph, *id).iter().any(|input| below[input.0] || graph.nodes[input.0].stage.uses_device);
+        below[id.0] =
+            inputs_of(graph, *id).iter().any(|input| below[input.0] || graph.nodes[input.0].stage.uses_device);
     }
     below.iter().zip(&graph.nodes).map(|(below, node)| *below && node.stage.uses_device).collect()
 }

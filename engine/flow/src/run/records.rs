@@ -153,7 +153,9 @@ impl<'a> Flow<'_, 'a> {
         let outcomes = outcomes?;
         if outcomes.len() != batch.len() {
             let (given, wanted) = (outcomes.len(), batch.len());
-            return Err(Stop::Failed(format!("the stage gave {given} results for {wanted} units: a defect of its kind")));
+            return Err(Stop::Failed(format!(
+                "the stage gave {given} results for {wanted} units: a defect of its kind"
+            )));
         }
         let seconds = started.elapsed().as_secs_f64() / count as f64;
         let mut failed = None;

@@ -95,8 +95,10 @@ fn compute_set(
 ) -> Result<(), Stop> {
     worker.computes();
     let checkpoint = worker.store.checkpoint(&key.digest());
-    let ids: BTreeMap<_, Vec<_>> =
-        records.iter().map(|(port, records)| (*port, records.iter().map(|record| record.id.clone()).collect())).collect();
+    let ids: BTreeMap<_, Vec<_>> = records
+        .iter()
+        .map(|(port, records)| (*port, records.iter().map(|record| record.id.clone()).collect()))
+        .collect();
     let turn = worker.lease.take(worker.id);
     if worker.cancelled() {
         return Err(Stop::Interrupted);
@@ -108,7 +110,9 @@ fn compute_set(
     for (port, drop) in &output.drops {
         let Some(id) = ids.get(port).and_then(|ids| ids.get(drop.source)) else {
             let index = drop.source;
-            return Err(Stop::Failed(format!("the stage left out record {index} of `{port}`, which there is not: a defect of its kind")));
+            return Err(Stop::Failed(format!(
+                "the stage left out record {index} of `{port}`, which there is not: a defect of its kind"
+            )));
         };
         worker.dropped(id, &drop.reason);
     }
@@ -129,7 +133,12 @@ fn compute_set(
 type Models = BTreeMap<&'static str, Arc<Model>>;
 
 /// Writes everything that a set stage gave but the action itself.
-fn store_output(worker: &Worker<'_>, key: &NodeKey, output: &SetOutput, seconds: f64) -> Result<(Action, Models), StageError> {
+fn store_output(
+    worker: &Worker<'_>,
+    key: &NodeKey,
+    output: &SetOutput,
+    seconds: f64,
+) -> Result<(Action, Models), StageError> {
     let (store, node) = (worker.store, worker.node);
     let mut action = new_action(key, seconds);
     for (port, schema) in &node.stage.schemas {
@@ -143,9 +152,10 @@ fn store_output(worker: &Worker<'_>, key: &NodeKey, output: &SetOutput, seconds:
     }
     let mut models = BTreeMap::new();
     for port in node.stage.models.keys() {
-        let files = output.models.get(port).filter(|files| !files.is_empty()).ok_or_else(|| {
-            StageError::failed(format!("the stage gave no model on `{port}`: a defect of its kind"))
-        })?;
+        let files =
+            output.models.get(port).filter(|files| !files.is_empty()).ok_or_else(|| {
+                StageError::failed(format!("the stage gave no model on `{port}`: a defect of its kind"))
+            })?;
         let mut digests = BTreeMap::new();
         for (name, content) in files {
             digests.insert(name.clone(), store.put_file(content)?);

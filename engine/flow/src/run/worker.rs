@@ -93,7 +93,8 @@ impl<'a> Worker<'a> {
     ) -> Self {
         let node = &graph.nodes[id.0];
         let by_record = matches!(node.stage.work, Work::Record(_));
-        let progress = NodeProgress { id, messages, by_record, done: AtomicU64::new(0), total: AtomicU64::new(u64::MAX) };
+        let progress =
+            NodeProgress { id, messages, by_record, done: AtomicU64::new(0), total: AtomicU64::new(u64::MAX) };
         Worker {
             graph,
             store,
@@ -269,7 +270,8 @@ pub(super) fn context<'c>(worker: &'c Worker<'_>, checkpoint: &'c dyn Checkpoint
 }
 
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| format!("the stage panicked: {}", panic_message(panic.as_ref())))
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|panic| format!("the stage panicked: {}", panic_message(panic.as_ref())))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

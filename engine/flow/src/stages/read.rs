@@ -19,12 +19,36 @@ use crate::table;
 pub(super) struct Read;
 
 const OPTIONS: &[OptionSpec] = &[
-    OptionSpec::required("path", OptionKind::Files, "Parquet or JSON lines files: a path, a glob, or a list of these. All must have the same columns."),
-    OptionSpec::new("fields", OptionKind::TextMap, "{}", "Renames columns: new name = column. Other columns keep their names; one whose name is taken over is left out."),
-    OptionSpec::new("limit", OptionKind::Int { min: 0, max: i64::MAX }, "null", "Reads at most this many rows; all by default."),
+    OptionSpec::required(
+        "path",
+        OptionKind::Files,
+        "Parquet or JSON lines files: a path, a glob, or a list of these. All must have the same columns.",
+    ),
+    OptionSpec::new(
+        "fields",
+        OptionKind::TextMap,
+        "{}",
+        "Renames columns: new name = column. Other columns keep their names; one whose name is taken over is left out.",
+    ),
+    OptionSpec::new(
+        "limit",
+        OptionKind::Int { min: 0, max: i64::MAX },
+        "null",
+        "Reads at most this many rows; all by default.",
+    ),
     OptionSpec::new("offset", OptionKind::Int { min: 0, max: i64::MAX }, "0", "Skips this many rows first."),
-    OptionSpec::new("id", OptionKind::Text, "null", "The column with each record's id. By default the column `id` if there is one, else ids derive from the rows' content."),
-    OptionSpec::new("images", OptionKind::TextList, "[]", "Columns of JSON lines that hold images: paths relative to the data file, or `data:` URIs. Images in Parquet need no mention."),
+    OptionSpec::new(
+        "id",
+        OptionKind::Text,
+        "null",
+        "The column with each record's id. By default the column `id` if there is one, else ids derive from the rows' content.",
+    ),
+    OptionSpec::new(
+        "images",
+        OptionKind::TextList,
+        "[]",
+        "Columns of JSON lines that hold images: paths relative to the data file, or `data:` URIs. Images in Parquet need no mention.",
+    ),
 ];
 const OUTPUTS: &[Port] = &[Port::records("records", "the rows")];
 
@@ -58,7 +82,8 @@ impl Kind for Read {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let settings: Settings = node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let settings: Settings =
+            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
         let files: Vec<PathBuf> =
             node.options.files.get("path").into_iter().flatten().map(|file| file.path.clone()).collect();
         let mut images = settings.images.clone();
@@ -72,11 +97,22 @@ impl Kind for Read {
         if !complaints.is_empty() {
             return Err(complaints);
         }
-        let identity = image_identity(&files, &images).map_err(|error| vec![Complaint::about("images", error.to_string())])?;
-        let id = settings.id.or_else(|| settings.fields.get("id").cloned()).or_else(|| columns.contains_key("id").then(|| "id".to_owned()));
+        let identity =
+            image_identity(&files, &images).map_err(|error| vec![Complaint::about("images", error.to_string())])?;
+        let id = settings
+            .id
+            .or_else(|| settings.fields.get("id").cloned())
+            .or_else(|| columns.contains_key("id").then(|| "id".to_owned()));
         let fields = fields_of(&settings.fields, &columns);
         let schema = fields.iter().map(|field| (field.name.to_string(), field.kind.clone())).collect();
-        let source = ReadSource { files, images, fields, id, limit: settings.limit.unwrap_or(u64::MAX), offset: settings.offset };
+        let source = ReadSource {
+            files,
+            images,
+            fields,
+            id,
+            limit: settings.limit.unwrap_or(u64::MAX),
+            offset: settings.offset,
+        };
         Ok(Stage {
             version: 1,
             identity,
@@ -102,13 +138,19 @@ fn columns_of(files: &[PathBuf], images: &[String]) -> Result<Schema, String> {
         let names = |schema: &Schema| schema.keys().cloned().collect::<IndexSet<_>>();
         if let Some(name) = names(known).symmetric_difference(&names(&schema)).next() {
             let (has, lacks) = if known.contains_key(name) { (&**first, path) } else { (path, &**first) };
-            return Err(format!("files must have the same columns: `{}` has `{name}`, `{}` lacks it", has.display(), lacks.display()));
+            return Err(format!(
+                "files must have the same columns: `{}` has `{name}`, `{}` lacks it",
+                has.display(),
+                lacks.display()
+            ));
         }
         for (name, kind) in known.iter_mut() {
             let other = &schema[name];
             if !kind.accepts(other) && !other.accepts(kind) {
                 let (first, path) = (first.display(), path.display());
-                return Err(format!("files must have the same columns: `{name}` is {kind} in `{first}` and {other} in `{path}`"));
+                return Err(format!(
+                    "files must have the same columns: `{name}` is {kind} in `{first}` and {other} in `{path}`"
+                ));
             }
             // A column without a value in one head is what it is in the other.
             *kind = match (&*kind, other) {
@@ -122,7 +164,9 @@ fn columns_of(files: &[PathBuf], images: &[String]) -> Result<Schema, String> {
 
 fn unknown_columns(settings: &Settings, images: &[String], columns: &Schema) -> Vec<Complaint> {
     let named = settings.fields.values().map(|column| ("fields", column));
-    let named = named.chain(settings.id.iter().map(|column| ("id", column))).chain(images.iter().map(|column| ("images", column)));
+    let named = named
+        .chain(settings.id.iter().map(|column| ("id", column)))
+        .chain(images.iter().map(|column| ("images", column)));
     let available: Vec<_> = columns.keys().map(|column| format!("`{column}`")).collect();
     named
         .filter(|(_, column)| !columns.contains_key(*column))
@@ -160,12 +204,17 @@ struct FieldOf {
 fn fields_of(renames: &IndexMap<String, String>, columns: &Schema) -> Vec<FieldOf> {
     let mut fields = Vec::new();
     for (column, kind) in columns {
-        let mut names: Vec<&String> = renames.iter().filter(|(_, from)| *from == column).map(|(name, _)| name).collect();
+        let mut names: Vec<&String> =
+            renames.iter().filter(|(_, from)| *from == column).map(|(name, _)| name).collect();
         if names.is_empty() && !renames.contains_key(column) {
             names.push(column);
         }
         let names = names.into_iter().filter(|name| *name != "id");
-        fields.extend(names.map(|name| FieldOf { name: name.as_str().into(), column: column.clone(), kind: kind.clone() }));
+        fields.extend(names.map(|name| FieldOf {
+            name: name.as_str().into(),
+            column: column.clone(),
+            kind: kind.clone(),
+        }));
     }
     fields
 }
@@ -181,7 +230,11 @@ struct ReadSource {
 }
 
 impl Source for ReadSource {
-    fn read(&self, context: &StageContext<'_>, emit: &mut dyn FnMut(Vec<Record>) -> Result<(), StageError>) -> Result<(), StageError> {
+    fn read(
+        &self,
+        context: &StageContext<'_>,
+        emit: &mut dyn FnMut(Vec<Record>) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
         let mut row = 0;
         let mut repeated = HashMap::new();
         let end = self.offset.saturating_add(self.limit);
@@ -212,7 +265,12 @@ impl Source for ReadSource {
 }
 
 impl ReadSource {
-    fn record(&self, mut row: Fields, repeated: &mut HashMap<String, u64>, place: &dyn Fn() -> String) -> Result<Record, StageError> {
+    fn record(
+        &self,
+        mut row: Fields,
+        repeated: &mut HashMap<String, u64>,
+        place: &dyn Fn() -> String,
+    ) -> Result<Record, StageError> {
         let id = match &self.id {
             None => None,
             Some(column) => Some(match row.get(column.as_str()) {
@@ -220,7 +278,10 @@ impl ReadSource {
                 Some(Value::Int(id)) => id.to_string().into(),
                 other => {
                     let found = other.unwrap_or(&Value::Null).to_json();
-                    return Err(StageError::failed(format!("{}: column `{column}`: expected an id, a text or whole number, not `{found}`", place())));
+                    return Err(StageError::failed(format!(
+                        "{}: column `{column}`: expected an id, a text or whole number, not `{found}`",
+                        place()
+                    )));
                 }
             }),
         };
@@ -307,7 +368,11 @@ mod tests {
     #[test]
     fn rows_are_renamed_cut_and_named() {
         let folder = tempfile::tempdir().unwrap();
-        let one = file(folder.path(), "1.jsonl", "{\"id\": 7, \"problem\": \"p\", \"image\": \"x\"}\n{\"id\": 8, \"problem\": \"q\", \"image\": \"x\"}\n");
+        let one = file(
+            folder.path(),
+            "1.jsonl",
+            "{\"id\": 7, \"problem\": \"p\", \"image\": \"x\"}\n{\"id\": 8, \"problem\": \"q\", \"image\": \"x\"}\n",
+        );
         let two = file(folder.path(), "2.jsonl", "{\"id\": 9, \"problem\": \"r\", \"image\": \"y\"}\n");
         let files = [one, two];
         let fields = json!({ "question": "problem", "copy": "problem", "image": "id" });

@@ -171,7 +171,10 @@ impl Store {
         let mut written = temporary.reopen().map_err(StageError::io("read", path))?;
         let copied = Digest::of_reader(&mut written).map_err(StageError::io("read", path))?;
         if copied != *digest {
-            return Err(StageError::failed(format!("`{}` changed while it was copied into the store", source.display())));
+            return Err(StageError::failed(format!(
+                "`{}` changed while it was copied into the store",
+                source.display()
+            )));
         }
         persist(temporary, path)?;
         self.remember(path, *digest);
@@ -227,7 +230,9 @@ impl Store {
             match read_index(&path) {
                 Ok(Some(entries)) => {
                     let pack: Arc<Path> = path.into();
-                    packs.index.extend(entries.into_iter().map(|entry| (entry.digest, Place { pack: pack.clone(), entry })));
+                    packs
+                        .index
+                        .extend(entries.into_iter().map(|entry| (entry.digest, Place { pack: pack.clone(), entry })));
                 }
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StageError::io("read", &path)(error));
@@ -241,7 +246,8 @@ impl Store {
 
     /// Keeps the whole blobs of a damaged pack and sets the pack aside.
     fn replace_pack(&self, packs: &mut Packs, path: &Path) -> Result<(), StageError> {
-        let entries: Vec<_> = packs.index.values().filter(|place| *place.pack == *path).map(|place| place.entry).collect();
+        let entries: Vec<_> =
+            packs.index.values().filter(|place| *place.pack == *path).map(|place| place.entry).collect();
         let bytes = read_if_there(path)?.unwrap_or_default();
         packs.forget(path);
         self.set_aside(path, "pack");

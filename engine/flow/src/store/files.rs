@@ -92,7 +92,8 @@ impl Store {
         if !memo.loaded {
             memo.loaded = true;
             // What cannot be read is only not remembered.
-            memo.entries = self.read_sealed(&self.memo_path(), "list of file digests").ok().flatten().unwrap_or_default();
+            memo.entries =
+                self.read_sealed(&self.memo_path(), "list of file digests").ok().flatten().unwrap_or_default();
         }
         memo.new.get(path).or_else(|| memo.entries.get(path)).copied()
     }
@@ -120,7 +121,8 @@ impl Store {
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Stamp {
-        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let modified =
+            metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
         #[cfg(unix)]
         let inode = std::os::unix::fs::MetadataExt::ino(metadata);
         #[cfg(not(unix))]

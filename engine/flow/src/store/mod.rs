@@ -182,7 +182,10 @@ fn persist(temporary: tempfile::NamedTempFile, path: &Path) -> Result<(), StageE
 }
 
 /// Writes a file whole or not at all.
-fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>) -> Result<(), StageError> {
+fn write_atomic(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
+) -> Result<(), StageError> {
     let temporary = temporary_beside(path)?;
     let mut writer = BufWriter::new(temporary.as_file());
     fill(&mut writer).and_then(|()| writer.flush()).map_err(StageError::io("write", path))?;

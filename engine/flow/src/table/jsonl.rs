@@ -11,7 +11,7 @@ use crate::record::{FieldKind, Fields, Record, Schema, Value};
 use crate::stage::Blobs;
 
 use super::image::{beside, from_data_uri, store, to_data_uri};
-use super::{BATCH_ROWS, HEAD_ROWS, TakeRows, as_kind, widen};
+use super::{BATCH_ROWS, Guess, HEAD_ROWS, TakeRows, as_kind};
 
 /// The rows of a file, each with its line number.
 struct Rows<'a> {
@@ -23,15 +23,15 @@ struct Rows<'a> {
 
 pub(super) fn schema_of(path: &Path, images: &[String]) -> Result<Schema, StageError> {
     let mut rows = Rows::open(path)?;
-    let mut kinds = indexmap::IndexMap::<String, Option<FieldKind>>::new();
+    let mut kinds = indexmap::IndexMap::<String, Guess>::new();
     for _ in 0..HEAD_ROWS {
         let Some(row) = rows.next_row()? else { break };
         for (name, value) in row {
-            let kind = kinds.entry(name).or_default();
-            *kind = widen(kind.take(), &Value::from_json(value));
+            kinds.entry(name).or_default().widen(&Value::from_json(value));
         }
     }
-    let mut schema: Schema = kinds.into_iter().map(|(name, kind)| (name, kind.unwrap_or(FieldKind::Json))).collect();
+    let mut schema: Schema =
+        kinds.into_iter().map(|(name, guess)| (name, guess.kind().unwrap_or(FieldKind::Json))).collect();
     for (_, kind) in schema.iter_mut().filter(|(name, _)| images.contains(name)) {
         *kind = FieldKind::Image;
     }
@@ -156,14 +156,17 @@ impl<'a> Rows<'a> {
         let text = match json {
             Json::Null => return Ok(Value::Null),
             Json::String(text) => text,
-            other => return Err(self.error(column, &format!("expected an image's path or a `data:` URI, not `{other}`"))),
+            other => {
+                return Err(self.error(column, &format!("expected an image's path or a `data:` URI, not `{other}`")));
+            }
         };
         let bytes = match from_data_uri(&text) {
             Some(bytes) => bytes.map_err(|reason| self.error(column, &reason))?,
             None => {
                 let path = beside(self.path, &text);
-                std::fs::read(&path)
-                    .map_err(|error| self.error(column, &format!("cannot read the image `{}`: {error}", path.display())))?
+                std::fs::read(&path).map_err(|error| {
+                    self.error(column, &format!("cannot read the image `{}`: {error}", path.display()))
+                })?
             }
         };
         store(&bytes, blobs)

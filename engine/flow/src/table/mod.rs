@@ -101,24 +101,51 @@ pub fn write(path: &Path, schema: &Schema, records: &[Record], blobs: &dyn Blobs
     Ok(())
 }
 
-/// The kind of a column that holds values of both kinds; a column without a value fits any.
-fn widen(kind: Option<FieldKind>, value: &Value) -> Option<FieldKind> {
-    if matches!(value, Value::Null) {
-        return kind;
-    }
-    let given = match value {
-        Value::List(values) => {
-            let inner = values.iter().fold(None, widen);
-            FieldKind::List(Box::new(inner.unwrap_or(FieldKind::Json)))
-        }
-        other => FieldKind::of(other),
-    };
-    Some(match kind {
-        None => given,
-        Some(kind) => join(kind, given),
-    })
+/// What is known of a column's kind while its values are looked at.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Guess {
+    /// No value was seen: of a list, because all were empty.
+    #[default]
+    Unknown,
+    Kind(FieldKind),
+    List(Box<Guess>),
 }
 
+impl Guess {
+    /// Takes one more value into account.
+    fn widen(&mut self, value: &Value) {
+        let given = match value {
+            Value::Null => return,
+            Value::List(values) => {
+                let mut inner = Guess::Unknown;
+                values.iter().for_each(|value| inner.widen(value));
+                Guess::List(Box::new(inner))
+            }
+            other => Guess::Kind(FieldKind::of(other)),
+        };
+        *self = std::mem::take(self).join(given);
+    }
+
+    fn join(self, other: Guess) -> Guess {
+        match (self, other) {
+            (Guess::Unknown, known) | (known, Guess::Unknown) => known,
+            (Guess::List(one), Guess::List(other)) => Guess::List(Box::new(one.join(*other))),
+            (Guess::Kind(one), Guess::Kind(other)) => Guess::Kind(join(one, other)),
+            _ => Guess::Kind(FieldKind::Json),
+        }
+    }
+
+    /// The kind; `None` if there was no value.
+    fn kind(self) -> Option<FieldKind> {
+        match self {
+            Guess::Unknown => None,
+            Guess::Kind(kind) => Some(kind),
+            Guess::List(inner) => Some(FieldKind::List(Box::new(inner.kind().unwrap_or(FieldKind::Json)))),
+        }
+    }
+}
+
+/// The kind that holds values of both.
 pub(crate) fn join(one: FieldKind, other: FieldKind) -> FieldKind {
     match (one, other) {
         (one, other) if one == other => one,

@@ -22,7 +22,7 @@ use crate::error::StageError;
 use crate::record::{FieldKind, Fields, Record, Schema, Value};
 use crate::stage::Blobs;
 
-use super::{BATCH_ROWS, TakeRows, image};
+use super::{BATCH_ROWS, Guess, TakeRows, image};
 
 /// Rows of a written file that lie together: images are large, and a reader holds a group in memory.
 const WRITE_ROWS: usize = 256;
@@ -76,7 +76,9 @@ fn is_bytes(kind: &DataType) -> bool {
 /// A struct of `bytes` and `path`: an image, as `datasets` keeps it.
 fn is_image(fields: &arrow::datatypes::Fields) -> bool {
     fields.len() == 2
-        && fields.iter().any(|field| field.name() == "bytes" && (is_bytes(field.data_type()) || field.data_type().is_null()))
+        && fields
+            .iter()
+            .any(|field| field.name() == "bytes" && (is_bytes(field.data_type()) || field.data_type().is_null()))
         && fields.iter().any(|field| field.name() == "path")
 }
 
@@ -98,7 +100,10 @@ fn kind_of(kind: &DataType) -> FieldKind {
 }
 
 fn is_decimal(kind: &DataType) -> bool {
-    matches!(kind, DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..))
+    matches!(
+        kind,
+        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..)
+    )
 }
 
 /// Why a cell does not read.
@@ -150,11 +155,14 @@ fn values_of(column: &ArrayRef, blobs: &dyn Blobs) -> Result<Vec<Value>, Reason>
                 DataType::LargeList(_) => column.as_list::<i64>().iter().collect(),
                 _ => column.as_fixed_size_list().iter().collect(),
             };
-            let list = |list: Option<ArrayRef>| list.map_or(Ok(Value::Null), |list| values_of(&list, blobs).map(Value::List));
+            let list =
+                |list: Option<ArrayRef>| list.map_or(Ok(Value::Null), |list| values_of(&list, blobs).map(Value::List));
             lists.into_iter().map(list).collect::<Result<_, _>>()?
         }
         DataType::Dictionary(_, value) => values_of(&cast(column, value)?, blobs)?,
-        other => return Err(Reason::Cell(0, format!("values of the type {other} are not supported; store them as text"))),
+        other => {
+            return Err(Reason::Cell(0, format!("values of the type {other} are not supported; store them as text")));
+        }
     })
 }
 
@@ -216,7 +224,8 @@ pub(super) fn write(file: &File, schema: &Schema, records: &[Record], blobs: &dy
         for (name, kind) in &columns {
             let id = |record: &Record| Value::Text(record.id.clone());
             let field = |record: &Record| record.fields.get(name.as_str()).cloned().unwrap_or(Value::Null);
-            let values: Vec<Value> = rows.iter().map(|record| if name == "id" { id(record) } else { field(record) }).collect();
+            let values: Vec<Value> =
+                rows.iter().map(|record| if name == "id" { id(record) } else { field(record) }).collect();
             arrays.push(array_of(&values, kind, blobs)?);
         }
         let batch = RecordBatch::try_new(arrow_schema.clone(), arrays).map_err(StageError::failed)?;
@@ -232,19 +241,18 @@ pub(super) fn write(file: &File, schema: &Schema, records: &[Record], blobs: &dy
 fn columns(schema: &Schema, records: &[Record]) -> Schema {
     let mut columns = Schema::from_iter([("id".to_owned(), FieldKind::Text)]);
     columns.extend(schema.iter().filter(|(name, _)| *name != "id").map(|(name, kind)| (name.clone(), kind.clone())));
-    let mut found = indexmap::IndexMap::<&str, Option<FieldKind>>::new();
+    let mut found = indexmap::IndexMap::<&str, Guess>::new();
     for (name, value) in records.iter().flat_map(|record| &record.fields).filter(|(name, _)| &***name != "id") {
-        let kind = found.entry(name).or_default();
-        *kind = super::widen(kind.take(), value);
+        found.entry(name).or_default().widen(value);
     }
-    for (name, kind) in found {
-        let Some(kind) = kind else {
+    for (name, guess) in found {
+        let Some(kind) = guess.kind() else {
             columns.entry(name.to_owned()).or_insert(FieldKind::Json);
             continue;
         };
         match columns.get_mut(name) {
             // What was not known before the run is known now.
-            Some(declared) if *declared == FieldKind::Json || !exactly(declared, &kind) => *declared = super::join(kind.clone(), kind),
+            Some(declared) if !exactly(declared, &kind) => *declared = kind,
             Some(_) => {}
             None => _ = columns.insert(name.to_owned(), kind),
         }
@@ -294,12 +302,16 @@ fn array_of(values: &[Value], kind: &FieldKind, blobs: &dyn Blobs) -> Result<Arr
     Ok(match kind {
         FieldKind::Bool => {
             let mut builder = BooleanBuilder::new();
-            values.iter().for_each(|value| builder.append_option(if let Value::Bool(value) = value { Some(*value) } else { None }));
+            values.iter().for_each(|value| {
+                builder.append_option(if let Value::Bool(value) = value { Some(*value) } else { None })
+            });
             Arc::new(builder.finish())
         }
         FieldKind::Int => {
             let mut builder = Int64Builder::new();
-            values.iter().for_each(|value| builder.append_option(if let Value::Int(value) = value { Some(*value) } else { None }));
+            values.iter().for_each(|value| {
+                builder.append_option(if let Value::Int(value) = value { Some(*value) } else { None })
+            });
             Arc::new(builder.finish())
         }
         FieldKind::Float => {

@@ -78,7 +78,10 @@ fn json_lines_read_back_as_they_were_written() {
     write(&path, &Schema::new(), &written, &store).unwrap();
     let images = ["image".to_owned()];
     let schema = schema_of(&path, &images).unwrap();
-    assert_eq!((&schema["image"], &schema["count"], &schema["extra"]), (&FieldKind::Image, &FieldKind::Int, &FieldKind::Json));
+    assert_eq!(
+        (&schema["image"], &schema["count"], &schema["extra"]),
+        (&FieldKind::Image, &FieldKind::Int, &FieldKind::Json)
+    );
     let read = rows(&path, &images, &store).unwrap();
     for (read, written) in read.iter().zip(&written) {
         for (name, value) in written.fields.iter().filter(|(name, _)| &***name != "images") {
@@ -92,7 +95,9 @@ fn json_lines_say_where_they_are_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
     let digest = "0".repeat(64);
-    let unknown = serde_json::to_string(&Blob { digest: digest.parse().unwrap(), bytes: 1, media_type: "image/png".into() }).unwrap();
+    let unknown =
+        serde_json::to_string(&Blob { digest: digest.parse().unwrap(), bytes: 1, media_type: "image/png".into() })
+            .unwrap();
     let cases = [
         ("{\"a\": 1}\n\n{\"a\": }\n", ":3:7: expected a JSON object"),
         ("[1]\n", ":1:"),
@@ -116,10 +121,44 @@ fn json_lines_say_where_they_are_wrong() {
 fn kinds_are_found_from_the_head_and_missing_values_are_null() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("in.jsonl");
-    std::fs::write(&path, "\u{feff}{\"a\": 1, \"b\": [1], \"c\": null}\n{\"a\": 2.5, \"b\": [2.5], \"d\": \"x\"}\n{\"d\": 1}").unwrap();
+    std::fs::write(
+        &path,
+        "\u{feff}{\"a\": 1, \"b\": [1], \"c\": null}\n{\"a\": 2.5, \"b\": [2.5], \"d\": \"x\"}\n{\"d\": 1}",
+    )
+    .unwrap();
     let schema = schema_of(&path, &[]).unwrap();
     let kinds: Vec<_> = schema.values().map(ToString::to_string).collect();
     assert_eq!(kinds, ["float", "list<float>", "json", "json"]);
     let rows = rows(&path, &[], &store(folder.path())).unwrap();
     assert_eq!((&rows[0]["a"], &rows[0]["d"], &rows[2]["a"]), (&Value::Float(1.0), &Value::Null, &Value::Null));
+}
+
+#[test]
+fn the_column_types_of_real_data_sets_are_read() {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/table");
+    let folder = tempfile::tempdir().unwrap();
+    let expected = std::fs::read_to_string(reference.join("types.jsonl")).unwrap();
+    let expected = expected.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let read = rows(&reference.join("types.parquet"), &[], &store(folder.path())).unwrap();
+    for (row, expected) in read.iter().zip(expected) {
+        for (name, value) in row {
+            assert_eq!(shown(value), expected[&**name], "{name}");
+        }
+    }
+    let schema = schema_of(&reference.join("types.parquet"), &[]).unwrap();
+    let kinds: Vec<_> = ["word", "half", "fixed", "struct", "image", "images", "nothing"]
+        .iter()
+        .map(|name| schema[*name].to_string())
+        .collect();
+    assert_eq!(kinds, ["text", "float", "list<float>", "json", "image", "list<image>", "json"]);
+}
+
+/// A value as the reference writes it: a blob as its type and size.
+fn shown(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Blob(blob) => json!({ &*blob.media_type: blob.bytes }),
+        Value::List(values) => values.iter().map(shown).collect(),
+        Value::Map(values) => values.iter().map(|(name, value)| (name.clone(), shown(value))).collect(),
+        other => other.to_json(),
+    }
 }

@@ -51,7 +51,10 @@ impl Kind for Caption {
             prompting::SYSTEM,
             prompting::IMAGE,
             prompting::MAX_PIXELS,
-            sampling::temperature("0.0", "0 takes the likeliest token each time. OpenVLThinker does not publish its setting."),
+            sampling::temperature(
+                "0.0",
+                "0 takes the likeliest token each time. OpenVLThinker does not publish its setting.",
+            ),
             sampling::top_p("1.0", "Sample from the likeliest tokens that together reach this probability."),
             sampling::TOP_K,
             sampling::max_new_tokens("512", "The longest caption, in tokens."),
@@ -63,7 +66,12 @@ impl Kind for Caption {
     }
 
     fn inputs(&self) -> &'static [Port] {
-        const { &[Port::records("input", "records with an image"), Port::model("model", "the captioner, a vision-language model")] }
+        const {
+            &[
+                Port::records("input", "records with an image"),
+                Port::model("model", "the captioner, a vision-language model"),
+            ]
+        }
     }
 
     fn outputs(&self) -> &'static [Port] {
@@ -71,7 +79,8 @@ impl Kind for Caption {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let options: Options = node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let options: Options =
+            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
         let traits = &node.models["model"];
         if !traits.vision {
             let message = format!("a caption needs a model that takes images, but this one is {}", traits.summary);

@@ -56,12 +56,20 @@ impl Kind for Eval {
                 "1",
                 "Answers for each problem; a problem's accuracy is their mean.",
             ),
-            sampling::temperature("0.0", "0 takes the likeliest token each time, which OpenVLThinker's 0.01 with top-k 1 comes to."),
+            sampling::temperature(
+                "0.0",
+                "0 takes the likeliest token each time, which OpenVLThinker's 0.01 with top-k 1 comes to.",
+            ),
             sampling::top_p("1.0", "Sample from the likeliest tokens that together reach this probability."),
             sampling::TOP_K,
             sampling::max_new_tokens("2048", "The longest response, in tokens."),
             sampling::SEED,
-            OptionSpec::new("keep", OptionKind::TextList, "[]", "Further input fields to keep in the items: a family, a level."),
+            OptionSpec::new(
+                "keep",
+                OptionKind::TextList,
+                "[]",
+                "Further input fields to keep in the items: a family, a level.",
+            ),
             OptionSpec::new(
                 "styles",
                 OptionKind::TextMap,
@@ -83,7 +91,8 @@ impl Kind for Eval {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let options: Options = node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let options: Options =
+            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
         let styles = compile(&options.styles)?;
         let prompting = Prompting::new(&options.prompting, &node.models["model"], (VISION_PROMPT, TEXT_PROMPT))?;
         let mut reads = prompting.reads().require(&options.answer, FieldKind::Json, Some("answer"));
@@ -191,7 +200,8 @@ impl Evaluation {
         for problem in problems {
             prompts.push(self.prompting.encode(problem, &loaded.processor, context.blobs)?);
         }
-        let contents: Vec<Digest> = problems.iter().map(|problem| Digest::of_json(&self.read_fields(problem))).collect();
+        let contents: Vec<Digest> =
+            problems.iter().map(|problem| Digest::of_json(&self.read_fields(problem))).collect();
         let answers = self.options.decoding.decode(loaded, &prompts, &contents, self.options.samples, context)?;
         for (problem, samples) in problems.iter().zip(answers) {
             let truth = field_text(problem, &self.options.answer)?;

@@ -71,7 +71,8 @@ impl Kind for FilterShortestCorrect {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let options: Options = node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let options: Options =
+            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
         let reads = Reads::default()
             .require(&options.response, FieldKind::Text, Some("response"))
             .require(&options.answer, FieldKind::Json, Some("answer"))
@@ -106,7 +107,9 @@ impl RecordStage for Chooser {
     ) -> Result<Vec<Outcome>, StageError> {
         Ok(units
             .iter()
-            .map(|unit| self.choose(&unit.records).unwrap_or_else(|error| Outcome::Failed { reason: error.to_string() }))
+            .map(|unit| {
+                self.choose(&unit.records).unwrap_or_else(|error| Outcome::Failed { reason: error.to_string() })
+            })
             .collect())
     }
 }

@@ -39,7 +39,12 @@ pub(super) struct Slot(Mutex<Option<(Digest, Arc<Loaded>)>>);
 
 impl Slot {
     /// The model, loaded unless it is there.
-    pub(super) fn get(&self, model: &ModelAtRest, prompting: &Prompting, device: &str) -> Result<Arc<Loaded>, StageError> {
+    pub(super) fn get(
+        &self,
+        model: &ModelAtRest,
+        prompting: &Prompting,
+        device: &str,
+    ) -> Result<Arc<Loaded>, StageError> {
         let mut slot = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((digest, loaded)) = slot.as_ref()
             && *digest == model.digest

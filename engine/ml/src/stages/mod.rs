@@ -49,9 +49,11 @@ impl ModelInspector for Inspector {
         let config = ModelConfig::load(&files).map_err(|error| error.to_string())?;
         let weights = files.files.keys().any(|name| name.ends_with(".safetensors"));
         if !random_init && !weights {
-            return Err("it has no `*.safetensors` file: to train from random weights write `config = \"FOLDER\"` and \
+            return Err(
+                "it has no `*.safetensors` file: to train from random weights write `config = \"FOLDER\"` and \
                         `init = \"random\"` instead of `path`"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let architecture = if config.vision.is_some() { "Qwen2.5-VL" } else { "Qwen2" };
         let text = &config.text;

@@ -113,7 +113,12 @@ impl Prompting {
     ///
     /// # Errors
     /// What of the record cannot be used.
-    pub(super) fn encode(&self, record: &Record, processor: &Processor, blobs: &dyn Blobs) -> Result<Prompt, StageError> {
+    pub(super) fn encode(
+        &self,
+        record: &Record,
+        processor: &Processor,
+        blobs: &dyn Blobs,
+    ) -> Result<Prompt, StageError> {
         let at_record = |message: String| StageError::failed(format!("record `{}`: {message}", record.id));
         let mut content = Vec::new();
         if let Some(field) = &self.image {

@@ -50,7 +50,10 @@ impl Kind for ReasoningSample {
             prompting::SYSTEM,
             prompting::IMAGE,
             prompting::MAX_PIXELS,
-            sampling::temperature("0.6", "Divides the logits. 0.6, with top-p 0.95, stands in OpenVLThinker's sampler as a comment."),
+            sampling::temperature(
+                "0.6",
+                "Divides the logits. 0.6, with top-p 0.95, stands in OpenVLThinker's sampler as a comment.",
+            ),
             sampling::top_p("0.95", "Sample from the likeliest tokens that together reach this probability."),
             sampling::TOP_K,
             sampling::max_new_tokens("2048", "The longest trace, in tokens. 2048 is OpenVLThinker's."),
@@ -62,7 +65,12 @@ impl Kind for ReasoningSample {
     }
 
     fn inputs(&self) -> &'static [Port] {
-        const { &[Port::records("input", "problems"), Port::model("model", "the reasoner: a text or a vision-language model")] }
+        const {
+            &[
+                Port::records("input", "problems"),
+                Port::model("model", "the reasoner: a text or a vision-language model"),
+            ]
+        }
     }
 
     fn outputs(&self) -> &'static [Port] {
@@ -70,7 +78,8 @@ impl Kind for ReasoningSample {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let options: Options = node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let options: Options =
+            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
         let prompting = Prompting::new(&options.prompting, &node.models["model"], (VISION_PROMPT, TEXT_PROMPT))?;
         let mut schema = node.schemas["input"].clone();
         for (name, kind) in [

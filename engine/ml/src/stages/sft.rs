@@ -47,8 +47,17 @@ impl Kind for Sft {
             training::STEPS,
             count("batch-size", "32", "Examples of a step."),
             count("micro-batch-size", "8", training::MICRO_BATCH),
-            training::number("learning-rate", "5e-6", "The peak. 5e-6 is in OpenVLThinker's configuration, 5e-7 in its paper."),
-            OptionSpec::new("schedule", training::SCHEDULE, "\"cosine\"", "How the learning rate runs after the warm-up."),
+            training::number(
+                "learning-rate",
+                "5e-6",
+                "The peak. 5e-6 is in OpenVLThinker's configuration, 5e-7 in its paper.",
+            ),
+            OptionSpec::new(
+                "schedule",
+                training::SCHEDULE,
+                "\"cosine\"",
+                "How the learning rate runs after the warm-up.",
+            ),
             training::share("warm-up-ratio", "0.1", "The share of all steps in which the learning rate rises from 0."),
             training::WARM_UP_STEPS,
             training::BETA1,
@@ -66,7 +75,12 @@ impl Kind for Sft {
             training::FREEZE,
             training::SHARDS,
             OptionSpec::new("drop-last", OptionKind::Bool, "false", "Leave out an epoch's last, smaller batch."),
-            OptionSpec::new("max-length", OptionKind::Int { min: 1, max: 1 << 30 }, "null", "Tokens that an example may have."),
+            OptionSpec::new(
+                "max-length",
+                OptionKind::Int { min: 1, max: 1 << 30 },
+                "null",
+                "Tokens that an example may have.",
+            ),
             OptionSpec::new(
                 "overlong",
                 OptionKind::Choice(&["drop", "fail"]),

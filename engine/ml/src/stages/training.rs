@@ -24,7 +24,8 @@ const COUNT: OptionKind = OptionKind::Int { min: 1, max: 1 << 40 };
 
 pub(super) const STEPS: OptionSpec =
     OptionSpec::new("steps", COUNT, "null", "Steps of the optimizer, instead of `epochs`.");
-pub(super) const MICRO_BATCH: &str = "What one forward pass holds: a matter of memory. It decides rounding, so it is part of the key.";
+pub(super) const MICRO_BATCH: &str =
+    "What one forward pass holds: a matter of memory. It decides rounding, so it is part of the key.";
 pub(super) const SCHEDULE: OptionKind = OptionKind::Choice(&["constant", "linear", "cosine"]);
 pub(super) const WARM_UP_STEPS: OptionSpec = OptionSpec::new(
     "warm-up-steps",
@@ -129,7 +130,14 @@ pub(super) struct Figures(RefCell<Vec<Json>>);
 
 impl Figures {
     /// Notes a step's figures, reports them, and says whether to go on.
-    pub(super) fn step(&self, figures: Json, step: usize, steps: usize, message: &str, context: &StageContext<'_>) -> Control {
+    pub(super) fn step(
+        &self,
+        figures: Json,
+        step: usize,
+        steps: usize,
+        message: &str,
+        context: &StageContext<'_>,
+    ) -> Control {
         self.0.borrow_mut().push(figures);
         context.progress.report(step as u64, Some(steps as u64), "steps", message);
         if context.cancel.requested() { Control::Stop } else { Control::Continue }
@@ -163,7 +171,9 @@ fn record(step: usize, figures: &Json) -> Record {
 
 /// The schema of `metrics` for figures of these names; `step`, `steps` and counts are whole numbers.
 pub(super) fn metrics_schema(integers: &[&str], floats: &[&str]) -> Schema {
-    let of = |names: &[&str], kind: FieldKind| names.iter().map(move |name| ((*name).to_owned(), kind.clone())).collect::<Vec<_>>();
+    let of = |names: &[&str], kind: FieldKind| {
+        names.iter().map(move |name| ((*name).to_owned(), kind.clone())).collect::<Vec<_>>()
+    };
     of(integers, FieldKind::Int).into_iter().chain(of(floats, FieldKind::Float)).collect()
 }
 
@@ -195,7 +205,11 @@ impl ProgressStore for StoredProgress<'_> {
 }
 
 /// The trained model and the figures as the node's outputs.
-pub(super) fn output(trained: &Model, loaded: &Loaded, figures: &Figures) -> std::result::Result<SetOutput, StageError> {
+pub(super) fn output(
+    trained: &Model,
+    loaded: &Loaded,
+    figures: &Figures,
+) -> std::result::Result<SetOutput, StageError> {
     let files = weights::save(trained, &loaded.files, &SaveOptions::default()).map_err(stage_error)?;
     let files = files.into_iter().map(|(name, bytes)| (name, FileContent::Bytes(bytes))).collect();
     Ok(SetOutput {

@@ -123,7 +123,7 @@ pub struct PolicySequence<'a> {
 pub struct PolicyStatistics {
     /// Tokens seen.
     pub tokens: usize,
-    /// Tokens whose ratio was clipped, so that they have no policy gradient.
+    /// Tokens whose ratio was clipped, by the dual clip too, so that they have no policy gradient.
     pub clipped: usize,
     /// Sum of the KL estimates.
     pub kl: f64,
@@ -314,8 +314,9 @@ mod tests {
             if let Some(kl) = case["trl_metrics"]["kl"].as_f64() {
                 assert_close(statistics.kl / tokens, kl, &what);
             }
-            if let (Some(share), ImportanceLevel::Token) =
-                (case["trl_metrics"]["clip_ratio/region_mean"].as_f64(), options.importance)
+            // TRL counts sequences at the sequence level, and does not count the dual clip.
+            if let (Some(share), ImportanceLevel::Token, None) =
+                (case["trl_metrics"]["clip_ratio/region_mean"].as_f64(), options.importance, options.dual_clip)
             {
                 assert_close(statistics.clipped as f64 / tokens, share, &what);
             }

@@ -91,9 +91,12 @@ fn a_field_of_another_kind_fails_its_record_alone() {
     assert_eq!(outcomes[2], failed("there is no field `reasoning`, which the plugin reads"));
 }
 
+/// A measurement for people: `RUMINATE_MEASURE=1 cargo test --release time_of -- --nocapture`.
 #[test]
-#[ignore = "a measurement: prints times, run it in a release build"]
-fn measure() {
+fn time_of_a_call() {
+    if std::env::var_os("RUMINATE_MEASURE").is_none() {
+        return;
+    }
     let plugin = file("plugins/cut-reflection.wasm");
     let start = std::time::Instant::now();
     let stage = build(&plugin, json!({}), TEXT).expect("the node is right");

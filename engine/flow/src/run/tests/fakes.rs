@@ -130,12 +130,19 @@ impl Finished {
     }
 
     pub(super) fn notes(&self) -> Vec<String> {
-        let note = |event: &Event| if let EventKind::Note { message } = &event.kind { Some(message.clone()) } else { None };
+        let note =
+            |event: &Event| if let EventKind::Note { message } = &event.kind { Some(message.clone()) } else { None };
         self.events.iter().filter_map(note).collect()
     }
 }
 
-fn build(name: &str, kind: &'static str, inputs: &[(&'static str, usize)], stage: Stage, graph_model: Option<(&'static str, usize)>) -> Node {
+fn build(
+    name: &str,
+    kind: &'static str,
+    inputs: &[(&'static str, usize)],
+    stage: Stage,
+    graph_model: Option<(&'static str, usize)>,
+) -> Node {
     let mut inputs: BTreeMap<_, _> =
         inputs.iter().map(|(port, node)| (*port, Edge::Node { node: NodeId(*node), port: "records" })).collect();
     if let Some((port, node)) = graph_model {
@@ -188,12 +195,19 @@ impl Numbers {
 }
 
 impl Source for Numbers {
-    fn read(&self, context: &StageContext<'_>, emit: &mut dyn FnMut(Vec<Record>) -> Result<(), StageError>) -> Result<(), StageError> {
+    fn read(
+        &self,
+        context: &StageContext<'_>,
+        emit: &mut dyn FnMut(Vec<Record>) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
         self.work.sets.fetch_add(0, Ordering::SeqCst);
         for items in self.items.chunks(100) {
             let mut records = Vec::new();
             for item in items {
-                let mut fields = BTreeMap::from([("value".into(), Value::Int(item.value)), ("note".into(), Value::text(&item.note))]);
+                let mut fields = BTreeMap::from([
+                    ("value".into(), Value::Int(item.value)),
+                    ("note".into(), Value::text(&item.note)),
+                ]);
                 if let Some(bytes) = &item.image {
                     fields.insert("image".into(), Value::Blob(context.blobs.put(bytes, "image/png")?));
                 }
@@ -216,6 +230,8 @@ pub(super) struct Double {
     pub(super) panics_on: Option<i64>,
     pub(super) cancels_on: Option<(i64, Cancel)>,
     pub(super) reads_image: bool,
+    /// Characters of text to write beside.
+    pub(super) text: usize,
     pub(super) pause: Duration,
     pub(super) model: Option<usize>,
     pub(super) device: Option<Arc<Mutex<Vec<String>>>>,
@@ -234,6 +250,7 @@ impl Default for Double {
             panics_on: None,
             cancels_on: None,
             reads_image: false,
+            text: 0,
             pause: Duration::ZERO,
             model: None,
             device: None,
@@ -268,7 +285,12 @@ impl RecordStage for Double {
         self.batch
     }
 
-    fn process(&self, units: &[Unit], models: &BTreeMap<&'static str, Arc<Model>>, context: &StageContext<'_>) -> Result<Vec<Outcome>, StageError> {
+    fn process(
+        &self,
+        units: &[Unit],
+        models: &BTreeMap<&'static str, Arc<Model>>,
+        context: &StageContext<'_>,
+    ) -> Result<Vec<Outcome>, StageError> {
         assert!(units.len() <= self.batch && models.len() == usize::from(self.model.is_some()));
         std::thread::sleep(self.pause);
         if let Some(log) = &self.device {
@@ -306,7 +328,10 @@ impl Double {
                 continue;
             }
             for index in 0..self.samples {
-                let fields = BTreeMap::from([("doubled".into(), Value::Int(value * 2))]);
+                let mut fields = BTreeMap::from([("doubled".into(), Value::Int(value * 2))]);
+                if self.text > 0 {
+                    fields.insert("text".into(), Value::text("word\n".repeat(self.text / 5)));
+                }
                 rows.push(Row { source, child: (self.samples > 1).then_some(index), fields });
             }
         }
@@ -353,7 +378,10 @@ impl SetStage for Train {
             let values: Vec<_> = chunk.iter().map(|record| record.fields.get("doubled").map(Value::to_json)).collect();
             state = Digest::of_json(&(state, values));
             self.work.steps.fetch_add(1, Ordering::SeqCst);
-            let parts = BTreeMap::from([("step".to_owned(), vec![index as u8 + 1]), ("state".to_owned(), state.bytes().to_vec())]);
+            let parts = BTreeMap::from([
+                ("step".to_owned(), vec![index as u8 + 1]),
+                ("state".to_owned(), state.bytes().to_vec()),
+            ]);
             context.checkpoint.save(&parts)?;
             if let Some((at, cancel)) = &self.cancel_at
                 && *at == index as u64

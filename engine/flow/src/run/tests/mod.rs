@@ -15,7 +15,9 @@ fn a_second_run_computes_nothing_and_gives_the_same() {
     let bench = Bench::new();
     let items = Item::many(1000);
     let first = bench.chain(&items, Double::default());
-    assert!(plan(&first, &bench.store(), None).unwrap().iter().all(|node| matches!(node.state, State::Run | State::Waits)));
+    assert!(
+        plan(&first, &bench.store(), None).unwrap().iter().all(|node| matches!(node.state, State::Run | State::Waits))
+    );
     let report = bench.run(&first);
     assert_eq!((report.computed("numbers"), report.computed("double"), report.computed("train")), (1, 1000, 1));
     let again = bench.run(&first);
@@ -152,4 +154,36 @@ fn a_name_is_no_part_of_a_key() {
     ]);
     let report = bench.run(&graph);
     assert_eq!((report.computed("renamed"), report.computed("other"), report.computed("join")), (0, 0, 1));
+}
+
+/// A measurement for people: `RUMINATE_MEASURE=1 cargo test --release time_of -- --nocapture`.
+#[test]
+fn time_of_a_cached_rerun() {
+    if std::env::var_os("RUMINATE_MEASURE").is_none() {
+        return;
+    }
+    let bench = Bench::new();
+    let mut items = Item::many(5000);
+    for item in &mut items {
+        item.note =
+            format!("question {} with a text of the usual length for a word problem, {}", item.id, "word ".repeat(40));
+        item.image = Some(item.id.as_bytes().repeat(500));
+    }
+    let mut nodes = vec![Numbers::node(&items)];
+    for index in 0..16 {
+        let version = u32::try_from(index).unwrap() + 1;
+        nodes.push(Double { version, text: 600, ..Double::default() }.node(&format!("double{index}"), index));
+    }
+    nodes.push(Train::default().node("train", &[("input", 16)], None));
+    nodes.push(Double { model: Some(17), ..Double::default() }.node("sample", 16));
+    nodes.push(Train::default().node("next", &[("input", 18)], Some(17)));
+    let graph = bench.graph(nodes);
+    for what in ["cold", "cached", "cached"] {
+        let started = std::time::Instant::now();
+        let report = bench.run(&graph);
+        println!("{what}: {:.3} s, {} computed", started.elapsed().as_secs_f64(), report.total_computed());
+    }
+    let started = std::time::Instant::now();
+    plan(&graph, &bench.store(), None).unwrap();
+    println!("plan: {:.3} s", started.elapsed().as_secs_f64());
 }

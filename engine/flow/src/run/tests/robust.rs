@@ -48,8 +48,11 @@ fn what_is_computed_is_on_the_disk_within_a_second() {
 fn an_interrupted_training_resumes_from_its_checkpoint() {
     let mut bench = Bench::new();
     let items = Item::many(100);
-    let nodes = |train: Train| vec![Numbers::node(&items), Double::default().node("double", 0), train.node("train", &[("input", 1)], None)];
-    let report = bench.run(&bench.graph(nodes(Train { cancel_at: Some((4, bench.cancel.clone())), ..Train::default() })));
+    let nodes = |train: Train| {
+        vec![Numbers::node(&items), Double::default().node("double", 0), train.node("train", &[("input", 1)], None)]
+    };
+    let report =
+        bench.run(&bench.graph(nodes(Train { cancel_at: Some((4, bench.cancel.clone())), ..Train::default() })));
     assert_eq!(report.node("train").state, NodeState::Interrupted);
     bench.cancel = Cancel::default();
     let graph = bench.graph(nodes(Train::default()));
@@ -78,9 +81,12 @@ fn a_damaged_checkpoint_is_none_and_a_note() {
 
 #[test]
 fn damaged_entries_are_made_anew_and_noted() {
-    let items: Vec<_> = Item::many(50).into_iter().map(|item| Item { image: Some(item.id.as_bytes().repeat(9)), ..item }).collect();
+    let items: Vec<_> =
+        Item::many(50).into_iter().map(|item| Item { image: Some(item.id.as_bytes().repeat(9)), ..item }).collect();
     let double = Double { reads_image: true, ..Double::default() };
-    for (folder, recomputed) in [("units", "double"), ("actions", "train"), ("segments", "numbers"), ("blobs", "train"), ("graphs", "")] {
+    for (folder, recomputed) in
+        [("units", "double"), ("actions", "train"), ("segments", "numbers"), ("blobs", "train"), ("graphs", "")]
+    {
         let bench = Bench::new();
         let graph = bench.chain(&items, double.clone());
         bench.run(&graph);
@@ -89,8 +95,7 @@ fn damaged_entries_are_made_anew_and_noted() {
         damaged.iter().for_each(|path| flip(path));
         let report = bench.run(&graph);
         assert!(report.report.nodes.iter().all(|node| node.state == NodeState::Done), "{folder}: {:?}", report.report);
-        let noted = report.notes().iter().any(|note| note.contains("is damaged"));
-        assert_eq!(noted, folder != "graphs", "{folder}: {:?}", report.notes());
+        assert!(report.notes().iter().any(|note| note.contains("is damaged")), "{folder}: {:?}", report.notes());
         assert!(recomputed.is_empty() || report.computed(recomputed) > 0, "{folder}");
         assert_eq!(bench.run(&graph).total_computed(), 0, "{folder}");
     }
@@ -99,7 +104,8 @@ fn damaged_entries_are_made_anew_and_noted() {
 #[test]
 fn a_damaged_image_is_read_again_in_the_same_run() {
     let bench = Bench::new();
-    let items: Vec<_> = Item::many(50).into_iter().map(|item| Item { image: Some(item.id.as_bytes().repeat(99)), ..item }).collect();
+    let items: Vec<_> =
+        Item::many(50).into_iter().map(|item| Item { image: Some(item.id.as_bytes().repeat(99)), ..item }).collect();
     bench.run(&bench.graph(vec![Numbers::node(&items)]));
     let pack = files(&bench.store().root().join("packs")).remove(0);
     flip(&pack);
