@@ -230,7 +230,7 @@ fn sft(bench: &Bench) -> Result<Vec<Row>> {
     }])
 }
 
-/// Reasoning traces from images.
+/// Reasoning traces from images. The prompt's ending is what tiny-vl answers at length; else it gives a few tokens.
 fn sampling(bench: &Bench) -> Result<Vec<Row>> {
     let graph = bench.graph(
         "sampling",
@@ -238,7 +238,7 @@ fn sampling(bench: &Bench) -> Result<Vec<Row>> {
             "problems": problems(PROBLEMS),
             "traces": {
                 "kind": "reasoning-sample", "input": "problems", "model": "base", "samples": SAMPLES,
-                "temperature": 1.0, "top-p": 1.0, "max-new-tokens": 48,
+                "prompt": "{{ question }} Show the steps.", "temperature": 1.0, "top-p": 1.0, "max-new-tokens": 48,
             },
         }}),
     )?;

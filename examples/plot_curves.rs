@@ -30,12 +30,13 @@ const ACCURACY_SIDES: (i32, i32) = (150, 120);
 
 const INK: RGBColor = RGBColor(51, 51, 51);
 const GRID: RGBColor = RGBColor(228, 228, 228);
-const PALETTE: [RGBColor; 5] = [
+const PALETTE: [RGBColor; 6] = [
     RGBColor(47, 103, 160),
     RGBColor(207, 112, 35),
     RGBColor(70, 136, 84),
     RGBColor(126, 89, 158),
     RGBColor(176, 62, 70),
+    RGBColor(112, 112, 112),
 ];
 
 /// What an axis calls a figure, and its field in the metrics.
@@ -236,11 +237,11 @@ fn draw_curves(chart: &Chart, area: &Area<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The mean over a tenth of the run around each point, over less towards the ends; short runs stay as they are.
+/// The mean over a tenth of the run around each point, over less where it begins; short runs stay as they are.
 fn smoothed(line: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let half = |index: usize| (line.len() / 20).min(index).min(line.len() - 1 - index);
+    let half = |index: usize| (line.len() / 20).min(index);
     let mean = |part: &[(f64, f64)]| part.iter().map(|point| point.1).sum::<f64>() / part.len() as f64;
-    let around = |index: usize| &line[index - half(index)..=index + half(index)];
+    let around = |index: usize| &line[index - half(index)..line.len().min(index + half(index) + 1)];
     line.iter().enumerate().map(|(index, point)| (point.0, mean(around(index)))).collect()
 }
 

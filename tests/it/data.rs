@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value as Json;
 
 use crate::support::{Workplace, files, root};
@@ -42,11 +42,10 @@ fn the_maker_makes_the_same_bytes() {
 #[test]
 fn the_schema_names_the_image_feature() {
     for path in files(&folder(), ".parquet") {
-        let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).expect("it is Parquet");
-        let metadata = reader.metadata().file_metadata().clone();
-        let entries = metadata.key_value_metadata().expect("there is metadata").clone();
-        let features = entries.iter().find(|entry| entry.key == "huggingface").and_then(|entry| entry.value.clone());
-        let features: Json = serde_json::from_str(&features.expect("`huggingface` is there")).expect("it is JSON");
+        let file = std::fs::File::open(&path).expect("the data can be opened");
+        let schema = ParquetRecordBatchReaderBuilder::try_new(file).expect("it is Parquet").schema().clone();
+        let features = schema.metadata().get("huggingface").expect("`huggingface` is in the schema's metadata");
+        let features: Json = serde_json::from_str(features).expect("it is JSON");
         assert_eq!(features["info"]["features"]["image"]["_type"], "Image", "{features}");
     }
 }

@@ -64,7 +64,8 @@ fn files_are_short_and_say_what_they_are() {
         assert!(lines <= 600, "{shown} has {lines} lines; 600 is the limit, 450 the aim");
         let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         assert!(first.starts_with("//!"), "{shown} does not begin with a `//!` line that says what it is");
-        assert!(!text.contains("todo!(") && !text.contains("unimplemented!("), "{shown} has something left to do");
+        let left = [concat!("to", "do!("), concat!("unimple", "mented!(")];
+        assert!(!left.iter().any(|left| text.contains(left)), "{shown} has something left to do");
     }
 }
 
@@ -76,7 +77,7 @@ fn unsafe_code_stays_where_it_is_named() {
     for path in sources() {
         let text = std::fs::read_to_string(&path).expect("a source can be read");
         let shown = path.strip_prefix(root()).unwrap_or(&path).display().to_string();
-        let found = text.lines().any(|line| line.contains("allow(unsafe_code)"));
+        let found = text.lines().any(|line| line.contains(concat!("allow(", "unsafe_code)")));
         assert_eq!(found, UNSAFE.contains(&shown.as_str()), "{shown}");
     }
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("the manifest can be read");

@@ -1,7 +1,8 @@
 //! `model logits` agrees with transformers on the whole way from a chat to logits.
 //!
 //! The references of case c2 took their pixels from Pillow 13, the program resizes as torchvision does, transformers' default:
-//! the two differ by up to 2/255, so c2's tolerance is wider here. With the reference's own pixels it is 1e-4 (`engine/ml`).
+//! the two differ by up to 21/255 at an edge, which moves c2's logits by up to 0.06: hence its tolerance here. From the reference's own
+//! pixels the logits agree within 1e-4, and the resized pixels equal torchvision's to the byte: both are tested in `engine/ml`.
 
 use safetensors::SafeTensors;
 use serde_json::{Value as Json, json};
@@ -15,7 +16,7 @@ fn the_logits_of_a_text_chat_equal_those_of_transformers() {
 
 #[test]
 fn the_logits_of_a_chat_with_an_image_equal_those_of_transformers() {
-    check("c2_one_odd", 2e-2);
+    check("c2_one_odd", 1e-1);
 }
 
 fn check(case: &str, tolerance: f32) {

@@ -5,7 +5,9 @@
 //! `value + slope * (x - constant x)`: the last factor is zero, so the value stays to the bit, and the gradient is
 //! `slope`.
 
-use burn::tensor::{Tensor, TensorData, activation};
+use std::sync::OnceLock;
+
+use burn::tensor::{Device, Tensor, TensorData, activation};
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::device::is_cpu;
@@ -17,24 +19,34 @@ pub(super) struct Visibility {
     pub(super) starts: Vec<usize>,
     /// Queries per row; the keys are these and any before them.
     pub(super) queries: usize,
+    /// The same as numbers to add to scores, made when first needed and then shared by the layers.
+    mask: OnceLock<Tensor<5>>,
 }
 
 impl Visibility {
+    /// For rows whose first keys of no padding are `starts`, with `queries` queries each.
+    pub(super) fn new(starts: Vec<usize>, queries: usize) -> Self {
+        Visibility { starts, queries, mask: OnceLock::new() }
+    }
+
     /// The keys that query `query` of row `row` sees, of `keys` in all. Padding sees itself, to stay finite.
     fn range(&self, row: usize, query: usize, keys: usize) -> std::ops::Range<usize> {
         let own = keys - self.queries + query;
         self.starts[row].min(own)..own + 1
     }
 
-    /// Zero where a key is seen and a large negative number elsewhere, `[rows, 1, repeats * queries, keys]`.
-    fn additive(&self, repeats: usize, keys: usize) -> TensorData {
-        let rows = self.starts.len();
-        let mut values = vec![-1e9f32; rows * repeats * self.queries * keys];
-        for (index, line) in values.chunks_exact_mut(keys).enumerate() {
-            let (row, query) = (index / (repeats * self.queries), index % self.queries);
-            line[self.range(row, query, keys)].fill(0.0);
-        }
-        TensorData::new(values, [rows, 1, repeats * self.queries, keys])
+    /// Zero where a key is seen and a large negative number elsewhere, `[rows, 1, 1, queries, keys]`.
+    fn additive(&self, keys: usize, device: &Device) -> Tensor<5> {
+        let make = || {
+            let mut values = vec![-1e9f32; self.starts.len() * self.queries * keys];
+            for (index, line) in values.chunks_exact_mut(keys).enumerate() {
+                line[self.range(index / self.queries, index % self.queries, keys)].fill(0.0);
+            }
+            let shape = [self.starts.len(), 1, 1, self.queries, keys];
+            Tensor::from_data(TensorData::new(values, shape), device)
+        };
+        let mask = self.mask.get_or_init(make);
+        if mask.dims()[4] == keys { mask.clone() } else { make() }
     }
 }
 
@@ -57,8 +69,7 @@ pub(super) fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
     let width = double / 2;
     let device = gate_up.device();
     if !is_cpu(&device) {
-        let gate = gate_up.clone().narrow(1, 0, width);
-        return activation::silu(gate) * gate_up.narrow(1, width, width);
+        return swiglu_by_burn(gate_up);
     }
     let tracked = gate_up.is_tracked();
     let constant = gate_up.clone().without_autodiff();
@@ -109,14 +120,7 @@ pub(super) fn attend(scores: Tensor<4>, values: Tensor<4>, visibility: Option<&V
     let [rows, heads, lines, keys] = scores.dims();
     let device = scores.device();
     if !is_cpu(&device) {
-        let scores = match visibility {
-            Some(visibility) => {
-                let mask = visibility.additive(lines / visibility.queries, keys);
-                scores + Tensor::<4>::from_data(mask, &device.inner())
-            }
-            None => scores,
-        };
-        return activation::softmax(scores, 3).matmul(values);
+        return attend_by_burn(scores, values, visibility);
     }
     let tracked = scores.is_tracked();
     let constant = scores.clone().without_autodiff();
@@ -155,6 +159,27 @@ pub(super) fn attend(scores: Tensor<4>, values: Tensor<4>, visibility: Option<&V
     weights.matmul(values) / sums
 }
 
+/// [`swiglu`] from burn's operations.
+fn swiglu_by_burn(gate_up: Tensor<2>) -> Tensor<2> {
+    let width = gate_up.dims()[1] / 2;
+    activation::silu(gate_up.clone().narrow(1, 0, width)) * gate_up.narrow(1, width, width)
+}
+
+/// [`attend`] from burn's operations.
+fn attend_by_burn(scores: Tensor<4>, values: Tensor<4>, visibility: Option<&Visibility>) -> Tensor<4> {
+    let [rows, heads, lines, keys] = scores.dims();
+    let scores = match visibility {
+        Some(visibility) => {
+            let mask = visibility.additive(keys, &scores.device().inner());
+            let repeats = lines / visibility.queries;
+            let scores = scores.reshape([rows, heads, repeats, visibility.queries, keys]) + mask;
+            scores.reshape([rows, heads, lines, keys])
+        }
+        None => scores,
+    };
+    activation::softmax(scores, 3).matmul(values)
+}
+
 /// The values of a tensor in row-major order, without a copy where it is the only owner.
 fn host_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data();
@@ -190,8 +215,6 @@ fn exp(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
 
     #[test]
@@ -219,19 +242,17 @@ mod tests {
         };
         let gate_up = random([1, 1, 6, 10], 1);
         let weight = random([1, 1, 6, 5], 2).without_autodiff().reshape([6, 5]);
-        let burn = |flat: Tensor<2>| activation::silu(flat.clone().narrow(1, 0, 5)) * flat.narrow(1, 5, 5);
         let compare = |function: &dyn Fn(Tensor<2>) -> Tensor<2>| {
             let output = function(gate_up.clone().reshape([6, 10]));
             let gradients = (output.clone() * weight.clone()).sum().backward();
             Tensor::cat(vec![output.inner().reshape([30]), gate_up.grad(&gradients).unwrap().reshape([60])], 0)
         };
-        close(compare(&swiglu), compare(&burn));
+        close(compare(&swiglu), compare(&swiglu_by_burn));
 
-        let visibility = Visibility { starts: vec![0, 2], queries: 3 };
+        let visibility = Visibility::new(vec![0, 2], 3);
         let (scores, values) = (random([2, 2, 6, 4], 3), random([2, 2, 4, 5], 4));
         let weight = random([2, 2, 6, 5], 5).without_autodiff();
-        let mask = Tensor::<4>::from_data(visibility.additive(2, 4), &device);
-        let burn = |scores: Tensor<4>, values: Tensor<4>| activation::softmax(scores + mask.clone(), 3).matmul(values);
+        let burn = |scores: Tensor<4>, values: Tensor<4>| attend_by_burn(scores, values, Some(&visibility));
         let ours = |scores: Tensor<4>, values: Tensor<4>| attend(scores, values, Some(&visibility));
         let compare = |function: &dyn Fn(Tensor<4>, Tensor<4>) -> Tensor<4>| {
             let output = function(scores.clone(), values.clone());

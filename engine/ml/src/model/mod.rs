@@ -246,7 +246,7 @@ impl Model {
             (Some(_), None) => return Err(Error::input("the batch holds images, but there are no image features")),
         };
         let rotary = self.rotary(&batch.positions);
-        let visibility = Visibility { starts: batch.starts.clone(), queries: batch.width };
+        let visibility = Visibility::new(batch.starts.clone(), batch.width);
         Ok(self.text.forward(embedded, batch.rows, &rotary, &visibility, cache))
     }
 
@@ -254,7 +254,7 @@ impl Model {
     pub(crate) fn next_hidden(&self, tokens: &[u32], positions: &[u32], cache: &mut KvCache) -> Tensor<2> {
         let tokens: Vec<i64> = tokens.iter().map(|token| i64::from(*token)).collect();
         let positions: Vec<[u32; 3]> = positions.iter().map(|position| [*position; 3]).collect();
-        let visibility = Visibility { starts: vec![0; tokens.len()], queries: 1 };
+        let visibility = Visibility::new(vec![0; tokens.len()], 1);
         let embedded = self.text.embed(integers(&tokens, &self.device));
         self.text.forward(embedded, tokens.len(), &self.rotary(&positions), &visibility, Some(cache))
     }
