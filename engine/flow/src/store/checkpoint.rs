@@ -74,6 +74,24 @@ impl Checkpoint for StoreCheckpoint<'_> {
 
     fn save(&self, parts: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
         let mut current = lock(&self.current);
+        for _ in 0..ATTEMPTS {
+            match self.replace(&mut current, parts) {
+                // Another process has finished this computation and removed the folder meanwhile: nothing is known any more.
+                Err(StageError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    *current = Manifest::default();
+                }
+                outcome => return outcome,
+            }
+        }
+        self.replace(&mut current, parts)
+    }
+}
+
+/// How often a checkpoint is written anew when its folder vanishes under it.
+const ATTEMPTS: usize = 8;
+
+impl StoreCheckpoint<'_> {
+    fn replace(&self, current: &mut Manifest, parts: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
         let mut manifest = Manifest::default();
         for (name, bytes) in parts {
             let digest = Digest::of(bytes);

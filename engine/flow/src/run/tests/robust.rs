@@ -131,7 +131,7 @@ fn two_handles_share_a_store() {
         [first.join().unwrap(), second.join().unwrap()]
     });
     for report in &reports {
-        assert!(report.report.nodes.iter().all(|node| node.state == NodeState::Done));
+        assert!(report.report.nodes.iter().all(|node| node.state == NodeState::Done), "{:?}", report.report);
         assert!(report.notes().is_empty(), "{:?}", report.notes());
     }
     assert_eq!(bench.run(&graph).total_computed(), 0);
