@@ -30,7 +30,10 @@ const PROBLEMS: usize = 256;
 const SAMPLES: usize = 4;
 
 /// The benchmarks by the names that the user may give.
-const BENCHMARKS: [(&str, fn(&Bench) -> Result<Vec<Row>>); 4] =
+/// Measures and gives rows of the table.
+type Measure = fn(&Bench) -> Result<Vec<Row>>;
+
+const BENCHMARKS: [(&str, Measure); 4] =
     [("cached", cached), ("records", records), ("sft", sft), ("sampling", sampling)];
 
 fn main() -> ExitCode {
@@ -139,8 +142,8 @@ impl Bench {
     /// The seconds of a node in the last run.
     fn node_seconds(&self, node: &str) -> Result<f64> {
         let events = fs::read_to_string(self.path("events.jsonl"))?;
-        let events = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let done = events.filter(|event| event["node"] == node && event["event"] == "done").last();
+        let mut events = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let done = events.rfind(|event| event["node"] == node && event["event"] == "done");
         done.and_then(|event| event["seconds"].as_f64()).with_context(|| format!("no time of `{node}` in the events"))
     }
 

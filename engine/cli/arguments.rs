@@ -73,7 +73,7 @@ pub(crate) enum ModelCommand {
         /// A JSON array of chat messages in the OpenAI form, taken as they stand; `image_url.url` is a path or a data URI
         #[arg(value_name = "MESSAGES.json")]
         messages: PathBuf,
-        /// The safetensors file to write: `input_ids` [S] I64 and `logits` [S, V] F32
+        /// The safetensors file to write: `input_ids [S] I64` and `logits [S, V] F32`
         #[arg(long, short, value_name = "OUT")]
         output: PathBuf,
         /// Where the model computes: `cpu` or `cuda:N`

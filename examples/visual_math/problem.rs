@@ -329,7 +329,7 @@ fn tags_choice(prices: [u32; 3], random: &mut ChaCha8Rng) -> Draft {
 fn tags_mean(prices: [u32; 3], random: &mut ChaCha8Rng) -> Option<Draft> {
     let picked = pick(2, 3, random);
     let sum = prices[picked[0]] + prices[picked[1]];
-    if sum % 2 == 0 {
+    if sum.is_multiple_of(2) {
         return None;
     }
     let (first, second) = (reading(&prices, picked[0]), reading(&prices, picked[1]));

@@ -3,7 +3,7 @@
 //! What a sequence becomes depends on the weights, its prompt, its seed and the sampling settings, never on what is
 //! sampled beside it: only prompts of equal length share a batch, so there is no padding, and a matrix product gives
 //! each row the same bits in any company. (Products of very few rows take another path inside burn, so a batch is
-//! never smaller than [`MIN_ROWS`]; rows computed for nothing fill it up.)
+//! never smaller than `MIN_ROWS`; rows computed for nothing fill it up.)
 
 use burn::tensor::{Device, Tensor};
 use rand::{Rng, SeedableRng};

@@ -184,7 +184,7 @@ impl Evaluation {
         let parts = context.checkpoint.load()?.unwrap_or_default();
         let items: Option<Vec<Record>> = parts.get(ITEMS).and_then(|bytes| serde_json::from_slice(bytes).ok());
         let fits = |items: &Vec<Record>| {
-            items.len() % self.options.samples == 0 && items.len() <= problems.len() * self.options.samples
+            items.len().is_multiple_of(self.options.samples) && items.len() <= problems.len() * self.options.samples
         };
         Ok(items.filter(fits).unwrap_or_default())
     }

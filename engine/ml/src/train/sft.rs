@@ -175,11 +175,14 @@ struct Prepared<'a> {
     targets: Vec<usize>,
 }
 
-/// Which examples can be trained on, by their index, and why each of the others cannot.
+/// The indices of the examples that can be trained on, and why each of the others cannot.
+pub type Usable = (Vec<usize>, Vec<(usize, String)>);
+
+/// Which examples can be trained on.
 ///
 /// # Errors
 /// When the options are out of range, or an example is too long and that is to fail.
-pub fn usable_examples(examples: &[Example], options: &SftOptions) -> Result<(Vec<usize>, Vec<(usize, String)>)> {
+pub fn usable_examples(examples: &[Example], options: &SftOptions) -> Result<Usable> {
     options.check()?;
     let mut kept = Vec::new();
     let mut left_out = Vec::new();
