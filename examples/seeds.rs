@@ -6,11 +6,14 @@
 //! difference is paired over problems, its p-value two-sided from the t distribution. Seeds change training and sampling, never
 //! the problems.
 
-use std::collections::BTreeMap;
-use std::error::Error;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+#[path = "program/mod.rs"]
+mod program;
 
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use program::Program;
 use serde_json::Value as Json;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -30,15 +33,24 @@ struct Arguments {
     rest: Vec<String>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    program::exit(run())
+}
+
+fn run() -> Result<()> {
     let arguments = parse(std::env::args().skip(1))?;
+    let program = Program::find()?;
     let mut scores: Vec<(String, Scores)> = Vec::new();
     let mut styles: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
     for seed in &arguments.seeds {
-        let set = format!("seed={seed}");
-        ruminate(&["run", &arguments.graph, "--set", &set, "--quiet"], &arguments.rest)?;
-        for node in evaluations(&arguments, &set)? {
-            let items = ruminate(&["show", &arguments.graph, &node, "--json", "--set", &set], &arguments.rest)?;
+        let ask = |words: &[&str]| {
+            let set = ["--set".to_owned(), format!("seed={seed}")];
+            let words = words.iter().map(|word| (*word).to_owned());
+            program.json(&words.chain(set).chain(arguments.rest.iter().cloned()).collect::<Vec<_>>())
+        };
+        ask(&["run", &arguments.graph, "--quiet", "--json"])?;
+        for node in evaluations(&ask(&["plan", &arguments.graph, "--json"])?) {
+            let items = ask(&["show", &arguments.graph, &node, "--json"])?;
             let index = scores.iter().position(|(name, _)| *name == node).unwrap_or_else(|| {
                 scores.push((node.clone(), Scores::new()));
                 scores.len() - 1
@@ -50,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {
+fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments> {
     let mut all: Vec<String> = arguments.collect();
     let rest = all.iter().position(|argument| argument == "--").map(|at| all.split_off(at)[1..].to_vec());
     let mut parsed =
@@ -58,45 +70,33 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn E
     let mut all = all.into_iter();
     while let Some(argument) = all.next() {
         if argument == "--compare" {
-            for pair in all.next().ok_or(USAGE)?.split(',') {
-                let (node, baseline) = pair.split_once('=').ok_or(USAGE)?;
+            for pair in all.next().context(USAGE)?.split(',') {
+                let (node, baseline) = pair.split_once('=').context(USAGE)?;
                 parsed.compare.insert(node.to_owned(), baseline.to_owned());
             }
         } else if parsed.graph.is_empty() {
             parsed.graph = argument;
         } else {
-            parsed.seeds.push(argument.parse().map_err(|error| format!("`{argument}` is no seed: {error}; {USAGE}"))?);
+            parsed.seeds.push(argument.parse().with_context(|| format!("`{argument}` is no seed; {USAGE}"))?);
         }
     }
-    if parsed.seeds.is_empty() { Err(USAGE.into()) } else { Ok(parsed) }
-}
-
-/// Runs the program that lies beside this example and gives its standard output.
-fn ruminate(arguments: &[&str], rest: &[String]) -> Result<String, Box<dyn Error>> {
-    let own = std::env::current_exe()?;
-    let program = std::env::var_os("RUMINATE").map(PathBuf::from);
-    let program = program.or_else(|| Some(own.ancestors().nth(2)?.join("ruminate"))).ok_or("where is the program?")?;
-    let output = Command::new(&program).args(arguments).args(rest).stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(format!("`ruminate {}` ends with {}", arguments.join(" "), output.status).into());
+    if parsed.seeds.is_empty() {
+        bail!(USAGE);
     }
-    Ok(String::from_utf8(output.stdout)?)
+    Ok(parsed)
 }
 
-fn evaluations(arguments: &Arguments, set: &str) -> Result<Vec<String>, Box<dyn Error>> {
-    let plan: Json =
-        serde_json::from_str(&ruminate(&["plan", &arguments.graph, "--json", "--set", set], &arguments.rest)?)?;
-    let nodes = plan["nodes"].as_array().into_iter().flatten().filter(|node| node["kind"] == "eval");
-    Ok(nodes.filter_map(|node| Some(node["node"].as_str()?.to_owned())).collect())
+fn evaluations(plan: &[Json]) -> Vec<String> {
+    let nodes = plan.iter().filter_map(|plan| plan["nodes"].as_array()).flatten();
+    nodes.filter(|node| node["kind"] == "eval").filter_map(|node| Some(node["node"].as_str()?.to_owned())).collect()
 }
 
 /// Adds one seed's items: a problem's score is the mean over its samples.
-fn add(items: &str, scores: &mut Scores, styles: &mut BTreeMap<String, f64>) -> Result<(), Box<dyn Error>> {
+fn add(items: &[Json], scores: &mut Scores, styles: &mut BTreeMap<String, f64>) -> Result<()> {
     let mut problems: BTreeMap<String, (f64, f64)> = BTreeMap::new();
-    for line in items.lines() {
-        let item: Json = serde_json::from_str(line)?;
-        let parent = item["parent"].as_str().ok_or("an item has no `parent`")?;
-        let correct = item["correct"].as_bool().ok_or("an item has no `correct`")?;
+    for item in items {
+        let parent = item["parent"].as_str().context("an item has no `parent`")?;
+        let correct = item["correct"].as_bool().context("an item has no `correct`")?;
         let problem = problems.entry(parent.to_owned()).or_default();
         *problem = (problem.0 + f64::from(u8::from(correct)), problem.1 + 1.0);
         if let Some(style) = item["style"].as_str() {
