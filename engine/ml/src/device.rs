@@ -29,7 +29,7 @@ fn cuda(index: usize) -> Result<Device> {
     let attempt = || -> std::result::Result<Device, String> {
         let device = Device::cuda(index);
         let sum = Tensor::<1>::ones([2], &device).sum().try_into_data().map_err(|error| format!("{error:?}"))?;
-        if sum.to_vec::<f32>().is_ok_and(|sum| sum == [2.0]) {
+        if sum.try_to_vec::<f32>().is_ok_and(|sum| sum == [2.0]) {
             Ok(device)
         } else {
             Err("it computes 1 + 1 wrongly".into())
