@@ -62,7 +62,7 @@ impl Progress {
             EventKind::Progress { done, total, unit, message } => {
                 self.advanced(&event.node, *done, *total, unit, &printable(message));
             }
-            EventKind::Drop { .. } => {}
+            EventKind::Drop { .. } | EventKind::Hit | EventKind::Partial { .. } => {}
             EventKind::Note { message } => {
                 self.node_line(&event.node, &paint(CAUTION, printable(message)));
             }

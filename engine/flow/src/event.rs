@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -21,6 +22,15 @@ pub struct Event {
 pub enum EventKind {
     /// The node began to compute something that was not in the store.
     Run,
+    /// The node ended and nothing had to be computed.
+    Hit,
+    /// The node ended; a part of its units was in the store.
+    Partial {
+        /// Units taken from the store.
+        hits: u64,
+        /// Units computed.
+        computed: u64,
+    },
     /// `done` of `total` units of work are done; `total` is `None` while it is not known.
     Progress {
         /// Units finished.
@@ -75,16 +85,29 @@ pub struct Counts {
 
 /// Asks a run to stop. The first request lets the work in flight finish and checkpoints; work polls it between steps.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    requested: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+}
 
 impl Cancel {
     /// Asks everything that polls this flag to stop.
     pub fn request(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.requested.store(true, Ordering::SeqCst);
     }
 
-    /// Whether a stop was asked for.
+    /// Whether a stop was asked for, or the deadline has passed.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.requested.load(Ordering::SeqCst) || self.overdue()
+    }
+
+    /// The same flag with a deadline, at which it counts as requested.
+    pub fn until(&self, deadline: Option<Instant>) -> Cancel {
+        Cancel { requested: self.requested.clone(), deadline }
+    }
+
+    /// Whether the deadline has passed.
+    pub fn overdue(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }

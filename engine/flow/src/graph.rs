@@ -44,10 +44,33 @@ pub struct Node {
     pub options: Options,
     /// The stage that does its work.
     pub stage: Stage,
+    /// What happens when something of it fails.
+    pub policy: Policy,
     /// Where its table begins in the file.
     pub position: Position,
     /// Where each option and edge given in the file stands, by name.
     pub option_positions: BTreeMap<String, Position>,
+}
+
+/// What happens when something of a node fails. No part of a key: a failure is never cached.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// `on-error`.
+    pub on_error: OnError,
+    /// `retries`: how often more a unit, or a whole source, set stage or sink, is tried after it failed.
+    pub retries: u32,
+    /// `timeout`: how long one try may take. It asks the stage to stop, as an interrupt does.
+    pub timeout: Option<std::time::Duration>,
+}
+
+/// What happens with a unit that failed at every try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// The node fails; what it had finished is kept.
+    #[default]
+    Fail,
+    /// The unit's records are dropped, with the failure as the reason.
+    Drop,
 }
 
 /// Where an input comes from.

@@ -1,8 +1,9 @@
 //! What a kind of node is, and what a stage does: the boundary between the engine and the crates that supply stages.
 //!
 //! A [`Kind`] is a static value: one file, one line of registration. The check of a graph builds a [`Stage`] from a node;
-//! the executor feeds it. Three shapes: a [`Source`] reads files, a [`RecordStage`] turns units of records into records
-//! and is cached per unit, a [`SetStage`] consumes whole streams and is cached per node.
+//! the executor feeds it. Five shapes: a [`Source`] reads files, a [`RecordStage`] turns units of records into records
+//! and is cached per unit, a [`StreamStage`] rearranges streams so cheaply that nothing of it is kept, a [`SetStage`]
+//! consumes whole streams and is cached per node, a [`Sink`] writes a stream to a file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,6 +47,8 @@ pub struct Port {
     pub kind: PortKind,
     /// An input that must be connected.
     pub required: bool,
+    /// An input that takes a list of names: its streams are the ports [`many_port`] gives, in the order of the list.
+    pub many: bool,
     /// One line for `kinds`.
     pub doc: &'static str,
 }
@@ -126,8 +129,12 @@ pub enum Work {
     Source(Box<dyn Source>),
     /// Turns units of records into records.
     Record(Box<dyn RecordStage>),
+    /// Rearranges streams.
+    Stream(Box<dyn StreamStage>),
     /// Consumes whole streams.
     Set(Box<dyn SetStage>),
+    /// Writes a stream to a file.
+    Sink(Box<dyn Sink>),
 }
 
 /// Reads records from files. Cached per node, on the digests of its files.
@@ -214,6 +221,74 @@ pub struct Dropped {
     pub reason: String,
 }
 
+/// Rearranges streams, so cheaply that its results are made again whenever they are needed: nothing of them is stored.
+/// The same inputs must give the same output, whatever the batches.
+pub trait StreamStage: Send + Sync {
+    /// The connected record ports in the order in which the pass wants them: each is given to its end before the next
+    /// begins. What comes earlier waits on the disk.
+    fn order(&self, connected: &[&'static str]) -> Vec<&'static str> {
+        connected.to_vec()
+    }
+    /// Begins a pass over the inputs.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn begin<'a>(&'a self, context: &'a StageContext<'_>) -> Result<Box<dyn StreamPass + 'a>, StageError>;
+}
+
+/// One pass of a [`StreamStage`].
+pub trait StreamPass {
+    /// Takes the next records of `port`.
+    ///
+    /// # Errors
+    /// The disk's, or what the records make impossible.
+    fn take(&mut self, port: &'static str, records: Vec<Record>, out: &mut dyn Emit) -> Result<(), StageError>;
+    /// `port` has ended.
+    ///
+    /// # Errors
+    /// As [`StreamPass::take`].
+    fn end(&mut self, port: &'static str, out: &mut dyn Emit) -> Result<(), StageError>;
+}
+
+/// Where a [`StreamPass`] puts what it has.
+pub trait Emit {
+    /// Records that go on, in order.
+    ///
+    /// # Errors
+    /// The run stops.
+    fn records(&mut self, records: Vec<Record>) -> Result<(), StageError>;
+    /// A record that does not go on, and why: the same short text for the same cause.
+    ///
+    /// # Errors
+    /// The run stops.
+    fn dropped(&mut self, record: Record, reason: &str) -> Result<(), StageError>;
+}
+
+/// Writes a stream to a file outside the store. Done again unless the file is there with the bytes that were written.
+pub trait Sink: Send + Sync {
+    /// The file.
+    fn path(&self) -> &std::path::Path;
+    /// Begins to write, to a temporary file beside it.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn begin<'a>(&'a self, context: &'a StageContext<'_>) -> Result<Box<dyn SinkPass + 'a>, StageError>;
+}
+
+/// One pass of a [`Sink`]. Dropped before its end, it leaves nothing behind.
+pub trait SinkPass {
+    /// Writes the next records.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn take(&mut self, records: &[Record]) -> Result<(), StageError>;
+    /// Gives the file its name, once its bytes are on the disk.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn finish(self: Box<Self>) -> Result<(), StageError>;
+}
+
 /// Consumes whole streams and gives records and models; cached per node.
 pub trait SetStage: Send + Sync {
     /// Does the work. Polls `context.cancel` and checkpoints through `context.checkpoint`.
@@ -264,6 +339,8 @@ pub struct StageContext<'a> {
     pub checkpoint: &'a dyn Checkpoint,
     /// Reports progress.
     pub progress: &'a dyn Progress,
+    /// A folder for temporary files, on the store's disk.
+    pub scratch: &'a std::path::Path,
     /// Asks the stage to stop.
     pub cancel: &'a Cancel,
 }
@@ -328,15 +405,34 @@ impl Registry {
     }
 }
 
+/// The most names that a list of inputs may have.
+pub const MANY_LIMIT: usize = 64;
+
+/// The port of the `index`th name in the list of an input with [`Port::many`]; `None` from [`MANY_LIMIT`] on.
+pub fn many_port(index: usize) -> Option<&'static str> {
+    const NAMES: [&str; MANY_LIMIT] = [
+        "00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18",
+        "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32", "33", "34", "35", "36", "37",
+        "38", "39", "40", "41", "42", "43", "44", "45", "46", "47", "48", "49", "50", "51", "52", "53", "54", "55", "56",
+        "57", "58", "59", "60", "61", "62", "63",
+    ];
+    NAMES.get(index).copied()
+}
+
 impl Port {
     /// A stream of records that must be connected.
     pub const fn records(name: &'static str, doc: &'static str) -> Self {
-        Self { name, kind: PortKind::Records, required: true, doc }
+        Self { name, kind: PortKind::Records, required: true, many: false, doc }
+    }
+
+    /// Several streams of records, given as a list of names; at least one.
+    pub const fn many_records(name: &'static str, doc: &'static str) -> Self {
+        Self { name, kind: PortKind::Records, required: true, many: true, doc }
     }
 
     /// A model that must be connected.
     pub const fn model(name: &'static str, doc: &'static str) -> Self {
-        Self { name, kind: PortKind::Model, required: true, doc }
+        Self { name, kind: PortKind::Model, required: true, many: false, doc }
     }
 }
 

@@ -254,6 +254,7 @@ fn finish(draft: NodeDraft<'_>, stage: Stage, lines: &Lines, source: &str) -> Op
         option_specs: kind.options(),
         options: draft.options,
         stage,
+        policy: draft.policy,
         position: position(&draft.place).unwrap_or(Position { line: 1, column: 1 }),
         option_positions,
     })

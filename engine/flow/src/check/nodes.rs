@@ -7,7 +7,7 @@ use super::files::Files;
 use super::values;
 use crate::diagnostic::{Diagnostic, Place, list};
 use crate::document::{Content, Entry, Table};
-use crate::graph::Edge;
+use crate::graph::{Edge, Policy};
 use crate::options::Options;
 use crate::stage::{Kind, Registry};
 
@@ -21,6 +21,8 @@ pub(super) struct NodeDraft<'a> {
     /// Its kind; `None` if that is missing or unknown.
     pub(super) kind: Option<&'a dyn Kind>,
     pub(super) options: Options,
+    /// What happens when something of it fails.
+    pub(super) policy: Policy,
     /// Where its inputs come from, as far as they are right.
     pub(super) inputs: BTreeMap<&'static str, Edge>,
     /// Something is wrong with it: no stage is made of it, nor of what depends on it.
@@ -50,6 +52,7 @@ fn draft<'a>(
         table: None,
         kind: None,
         options: Options::default(),
+        policy: Policy::default(),
         inputs: BTreeMap::new(),
         broken: true,
     };

@@ -122,6 +122,7 @@ impl<'a> Worker<'a> {
             Work::Source(source) => whole::run_source(&mut self, source.as_ref()),
             Work::Record(stage) => records::run_records(&mut self, stage.as_ref()),
             Work::Set(stage) => whole::run_set(&mut self, stage.as_ref()),
+            Work::Stream(_) | Work::Sink(_) => Err(Stop::Failed("not yet".to_owned())),
         });
         let result = result.unwrap_or_else(|message| Err(Stop::Failed(message)));
         self.report_notes();
@@ -265,6 +266,7 @@ pub(super) fn context<'c>(worker: &'c Worker<'_>, checkpoint: &'c dyn Checkpoint
         blobs: worker.store,
         checkpoint,
         progress: &worker.progress,
+        scratch: worker.store.root(),
         cancel: &worker.options.cancel,
     }
 }

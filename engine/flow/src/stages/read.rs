@@ -349,6 +349,7 @@ mod tests {
             blobs: &store,
             checkpoint: &Nothing,
             progress: &Nothing,
+            scratch: folder,
             cancel: &Cancel::default(),
         };
         let mut all = Vec::new();

@@ -68,6 +68,7 @@ fn run(stage: &Stage, records: &[Record], threads: usize) -> (Vec<Outcome>, Vec<
         blobs: &world,
         checkpoint: &world,
         progress: &world,
+        scratch: std::path::Path::new("."),
         cancel: &Cancel::default(),
     };
     let outcomes = work.process(&units, &BTreeMap::new(), &context).expect("the stage runs");

@@ -155,6 +155,7 @@ fn build(
         option_specs: &[],
         options: Options::default(),
         stage,
+        policy: Default::default(),
         position: Position { line: 1, column: 1 },
         option_positions: BTreeMap::new(),
     }
