@@ -1,12 +1,14 @@
 //! The kinds that the engine itself supplies.
 
 mod concat;
+mod condition;
 mod fields;
 mod join;
 mod read;
 mod sample;
 mod select;
 mod shuffle;
+mod r#where;
 
 use crate::stage::Kind;
 
@@ -15,6 +17,7 @@ pub fn kinds() -> Vec<Box<dyn Kind>> {
     vec![
         Box::new(read::Read),
         Box::new(select::Select),
+        Box::new(r#where::Where),
         Box::new(sample::Sample),
         Box::new(shuffle::Shuffle),
         Box::new(concat::Concat),

@@ -1,5 +1,6 @@
 //! The small relational stages: cases as data, and properties that hold for any records.
 
+mod conditions;
 mod driver;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -99,6 +100,11 @@ fn fields_that_are_named_are_read() {
         ("select", json!({ "fields": { "x": "a", "name": "id" } }), vec![("input", "a")]),
         ("select", json!({ "drop": ["gone"] }), vec![("input", "gone")]),
         ("select", json!({ "rename": { "x": "gone" } }), vec![("input", "gone")]),
+        (
+            "where",
+            json!({ "condition": "b > 3 and a == gone" }),
+            vec![("input", "a"), ("input", "b"), ("input", "gone")],
+        ),
         ("join", json!({ "on": "a" }), vec![("input", "a"), ("with", "a"), ("with", "c")]),
         ("join", json!({ "on": { "a": "id" }, "how": "anti" }), vec![("input", "a")]),
         ("join", json!({ "on": "a", "fields": ["gone"] }), vec![("input", "a"), ("with", "a"), ("with", "gone")]),
