@@ -12,6 +12,7 @@ pub mod options;
 pub mod event;
 pub mod stage;
 pub mod codec;
+pub mod spill;
 pub mod diagnostic;
 pub mod document;
 mod settings;
