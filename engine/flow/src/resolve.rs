@@ -122,13 +122,7 @@ fn whole(store: &Store, node: &Node, memo: &Memo) -> Result<Option<Resolved>, St
 }
 
 /// What each node does, if the records of `wanted` are asked for and all that is not known is worked out.
-pub(crate) fn roles(
-    graph: &Graph,
-    resolved: &[Option<Resolved>],
-    needed: &[bool],
-    wanted: &[NodeId],
-    with_drops: bool,
-) -> Vec<Role> {
+pub(crate) fn roles(graph: &Graph, resolved: &[Option<Resolved>], needed: &[bool], wanted: &[NodeId]) -> Vec<Role> {
     let role = |index: usize| match (needed[index], &resolved[index]) {
         (false, _) => Role::Absent,
         (true, Some(_)) => Role::Known,
@@ -138,7 +132,7 @@ pub(crate) fn roles(
     for id in wanted {
         ask(graph, *id, &mut roles);
         let drops = resolved[id.0].as_ref().is_some_and(|known| !known.memo.drop_reasons.is_empty());
-        if with_drops && drops && roles[id.0] == Role::Replay {
+        if drops && roles[id.0] == Role::Replay {
             // Which records a set stage left out can only be told with its input at hand.
             roles[id.0] = Role::Work;
         }

@@ -5,7 +5,7 @@
 //! and is cached per unit, a [`StreamStage`] rearranges streams so cheaply that nothing of it is kept, a [`SetStage`]
 //! consumes whole streams and is cached per node, a [`Sink`] writes a stream to a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -95,6 +95,8 @@ pub struct Stage {
     pub schemas: BTreeMap<&'static str, Schema>,
     /// The traits of each model output port.
     pub models: BTreeMap<&'static str, ModelTraits>,
+    /// Of a record stage: the only fields that its records have; `None`: what it does not write passes through.
+    pub keeps: Option<BTreeSet<String>>,
     /// Its results depend on the graph's seed.
     pub seeded: bool,
     /// It computes on the device: such nodes take turns.
@@ -411,10 +413,10 @@ pub const MANY_LIMIT: usize = 64;
 /// The port of the `index`th name in the list of an input with [`Port::many`]; `None` from [`MANY_LIMIT`] on.
 pub fn many_port(index: usize) -> Option<&'static str> {
     const NAMES: [&str; MANY_LIMIT] = [
-        "00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18",
-        "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32", "33", "34", "35", "36", "37",
-        "38", "39", "40", "41", "42", "43", "44", "45", "46", "47", "48", "49", "50", "51", "52", "53", "54", "55", "56",
-        "57", "58", "59", "60", "61", "62", "63",
+        "00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17",
+        "18", "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32", "33", "34", "35",
+        "36", "37", "38", "39", "40", "41", "42", "43", "44", "45", "46", "47", "48", "49", "50", "51", "52", "53",
+        "54", "55", "56", "57", "58", "59", "60", "61", "62", "63",
     ];
     NAMES.get(index).copied()
 }

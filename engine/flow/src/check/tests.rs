@@ -54,6 +54,7 @@ fn stage(reads: BTreeMap<&'static str, Reads>, schemas: BTreeMap<&'static str, S
         reads,
         schemas,
         models: BTreeMap::new(),
+        keeps: None,
         seeded: false,
         uses_device: false,
         work: Work::Source(Box::new(Nothing)),

@@ -203,8 +203,7 @@ impl<'a> Flow<'_, 'a> {
     fn compute(&mut self) -> Result<(), Stop> {
         let count = self.missing.len().min(self.stage.batch_units().max(1));
         let batch: Vec<Unit> = self.missing.drain(..count).collect();
-        let (settled, stop) =
-            Trial { worker: self.worker, stage: self.stage, models: &self.models }.settle(&batch);
+        let (settled, stop) = Trial { worker: self.worker, stage: self.stage, models: &self.models }.settle(&batch);
         let mut failures = Vec::new();
         for (unit, outcome) in batch.into_iter().zip(settled) {
             match outcome {
@@ -237,8 +236,7 @@ impl<'a> Flow<'_, 'a> {
             return Ok(());
         }
         let reason = format!("failed: {reason}");
-        let drops: Vec<_> =
-            (0..unit.records.len()).map(|source| Dropped { source, reason: reason.clone() }).collect();
+        let drops: Vec<_> = (0..unit.records.len()).map(|source| Dropped { source, reason: reason.clone() }).collect();
         self.worker.incomplete = true;
         self.worker.counts.computed += 1;
         let stored = StoredUnit { content: unit.content, rows: Vec::new(), drops, seconds: 0.0, failed: true };

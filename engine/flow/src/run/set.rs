@@ -14,11 +14,11 @@ use crate::spill::SpillQueue;
 use crate::stage::{Checkpoint, Dropped, SetInput, SetOutput, SetStage};
 use crate::store::{Action, Past};
 
+use super::records::owned;
 use super::source::{found, send_segments};
 use super::trial::pause;
 use super::wire::{Arrival, BATCH, carries_model};
 use super::worker::{Stop, Worker};
-use super::records::owned;
 
 type Models = BTreeMap<&'static str, Arc<Model>>;
 type Records = BTreeMap<&'static str, Vec<Record>>;
@@ -77,12 +77,7 @@ pub(super) fn run_set(worker: &mut Worker<'_>, stage: &dyn SetStage) -> Result<(
 }
 
 /// Sends on what the store holds for the key; false if a part of it is missing.
-fn send_found(
-    worker: &mut Worker<'_>,
-    key: &NodeKey,
-    action: &Action,
-    inputs: &mut SpillQueue,
-) -> Result<bool, Stop> {
+fn send_found(worker: &mut Worker<'_>, key: &NodeKey, action: &Action, inputs: &mut SpillQueue) -> Result<bool, Stop> {
     let store = worker.job.store;
     let (Some(readers), Some(models)) =
         (opened(store, worker.node, action)?, stored_models(store, worker.node, action)?)

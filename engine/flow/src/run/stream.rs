@@ -112,12 +112,7 @@ impl Ports {
     }
 
     /// A port has ended: its turn, and that of all that have waited for it, may come to an end.
-    fn ended(
-        &mut self,
-        port: &'static str,
-        worker: &mut Worker<'_>,
-        pass: &mut dyn StreamPass,
-    ) -> Result<(), Stop> {
+    fn ended(&mut self, port: &'static str, worker: &mut Worker<'_>, pass: &mut dyn StreamPass) -> Result<(), Stop> {
         self.ended.push(port);
         while let Some(port) = self.order.get(self.finished).copied() {
             while let Some((port, batch)) = self.queues.get_mut(port).map(SpillQueue::pop).transpose()?.flatten() {

@@ -98,9 +98,7 @@ impl Trial<'_, '_> {
         let result = span.in_scope(|| {
             let context = tools.context(&NoCheckpoint, store);
             // Told apart from a stage's own failure, which is the node's: a panic or a deadline may be one unit's.
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                self.stage.process(batch, self.models, &context)
-            }))
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.stage.process(batch, self.models, &context)))
         });
         drop(turn);
         let seconds = started.elapsed().as_secs_f64() / batch.len().max(1) as f64;

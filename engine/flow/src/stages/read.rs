@@ -119,6 +119,7 @@ impl Kind for Read {
             reads: BTreeMap::new(),
             schemas: BTreeMap::from([("records", schema)]),
             models: BTreeMap::new(),
+            keeps: None,
             seeded: false,
             uses_device: false,
             work: Work::Source(Box::new(source)),

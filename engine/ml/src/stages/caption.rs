@@ -95,6 +95,7 @@ impl Kind for Caption {
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),
             models: BTreeMap::new(),
+            keeps: None,
             seeded: options.decoding.is_random(),
             uses_device: true,
             work: Work::Record(Box::new(Captioner { options, prompting, slot: Slot::default() })),

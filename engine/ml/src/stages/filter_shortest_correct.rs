@@ -83,6 +83,7 @@ impl Kind for FilterShortestCorrect {
             reads: BTreeMap::from([("input", reads)]),
             schemas: BTreeMap::from([("records", node.schemas["input"].clone())]),
             models: BTreeMap::new(),
+            keeps: None,
             seeded: false,
             uses_device: false,
             work: Work::Record(Box::new(Chooser { options })),
