@@ -127,9 +127,7 @@ pub fn plan(graph: &Graph, store: &Store, options: &PlanOptions) -> Result<Vec<N
         }
     });
     warn(store);
-    let open = |end: &Option<Ended>| {
-        end.as_ref().is_some_and(|end| end.result.is_err() || end.finding.waits || end.finding.computes)
-    };
+    let open = |end: &Option<Ended>| end.as_ref().is_some_and(|end| !end.finding.complete);
     let explainer = Explainer { job: &job, open: ended.iter().map(open).collect() };
     let mut plans = Vec::new();
     for id in (0..graph.nodes.len()).map(NodeId) {
@@ -171,9 +169,8 @@ pub fn stream(
             }
         }
         Message::Ended(id, end) => {
-            let all = end.result.is_ok() && !end.finding.waits && !end.finding.computes;
             if let Some(complete) = complete.get_mut(&id) {
-                *complete = all;
+                *complete = end.finding.complete;
             }
             if let Err(Stop::Failed(message)) = end.result {
                 failed.get_or_insert(StageError::Failed(message));

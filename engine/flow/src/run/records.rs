@@ -328,6 +328,7 @@ impl<'a> Flow<'_, 'a> {
         let computes_later = self.worker.job.dry && self.worker.finding.computes;
         let input = self.worker.record_inputs().next().and_then(|port| self.worker.identity_of(port));
         let (Some(input), Some(port), false) = (input, self.worker.main_output(), computes_later) else { return };
+        self.worker.finding.complete = true;
         let keeps = serde_json::to_vec(&self.worker.node.stage.keeps).unwrap_or_default();
         let mut identity = DigestBuilder::default();
         identity.part(input.digest.bytes()).part(self.outcomes.finalize().as_bytes()).part(&keeps);

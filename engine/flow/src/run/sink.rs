@@ -84,6 +84,7 @@ fn there(worker: &Worker<'_>, path: &Path, written: Digest) -> Result<bool, Stag
 
 fn end(worker: &mut Worker<'_>, (unbound, key): (&NodeKey, &NodeKey), path: &Path, written: Digest, seconds: f64) {
     worker.past = Some(Past { key: key.to_json(), seconds: Some(seconds) });
+    worker.finding.complete = true;
     let digest = key.digest();
     let files = vec![worker.job.store.action_file(&digest)];
     let rest = Rest { files, written: Some((path.to_owned(), written)), units: 1, seconds, ..Rest::default() };

@@ -75,6 +75,7 @@ pub(super) fn replay(worker: &mut Worker<'_>) -> Result<(), Stop> {
             worker.outputs.insert(port, *stream);
         }
     }
+    worker.finding.complete = true;
     Ok(())
 }
 
@@ -119,6 +120,7 @@ pub(super) fn found(worker: &mut Worker<'_>, key: &NodeKey, action: &Action, blo
         true => worker.counts.records_out,
         false => worker.counts.records_in,
     };
+    worker.finding.complete = true;
     let unbound = NodeKey { inputs: BTreeMap::new(), ..key.clone() };
     let rest = Rest { models: action.models.clone(), files, units: 1, seconds: action.seconds, written: None };
     worker.remember(&unbound, digest, rest);

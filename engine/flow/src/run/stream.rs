@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::digest::DigestBuilder;
 use crate::error::StageError;
+use crate::key::{InputKey, NodeKey};
+use crate::plan::lookup::new_action;
 use crate::record::Record;
 use crate::spill::SpillQueue;
 use crate::stage::{Emit, StreamPass, StreamStage};
@@ -16,7 +17,6 @@ use super::worker::{NoCheckpoint, Rest, Stop, Worker};
 /// Runs a stream stage.
 pub(super) fn run_stream(worker: &mut Worker<'_>, stage: &dyn StreamStage) -> Result<(), Stop> {
     let key = worker.key(&BTreeMap::new());
-    worker.past = Some(Past { key: key.to_json(), seconds: None });
     let connected: Vec<&'static str> = worker.record_inputs().collect();
     let order = stage.order(&connected);
     let tools = worker.tools();
@@ -25,7 +25,8 @@ pub(super) fn run_stream(worker: &mut Worker<'_>, stage: &dyn StreamStage) -> Re
     let mut pass = tools.call(|| stage.begin(&context))?;
     if worker.job.taps_any() {
         // Of a part of the input it would give something that is in no output.
-        return whole(worker, &order, pass.as_mut()).map(|()| end(worker, &key));
+        whole(worker, &order, pass.as_mut())?;
+        return end(worker, &key);
     }
     let mut ports = Ports::new(worker, &order);
     loop {
@@ -37,8 +38,7 @@ pub(super) fn run_stream(worker: &mut Worker<'_>, stage: &dyn StreamStage) -> Re
             None => break,
         }
     }
-    end(worker, &key);
-    Ok(())
+    end(worker, &key)
 }
 
 /// Takes all input first, and nothing of it if it is not complete.
@@ -59,25 +59,50 @@ fn whole(worker: &mut Worker<'_>, order: &[&'static str], pass: &mut dyn StreamP
     Ok(())
 }
 
-/// The identity of the output: a function of those of the inputs, as the output is of them.
-fn end(worker: &mut Worker<'_>, key: &crate::key::NodeKey) {
+/// The identity of the output: a function of those of the inputs, as the output is of them. That it was made once is
+/// noted in the store, so that it counts as a hit from then on.
+fn end(worker: &mut Worker<'_>, unbound: &NodeKey) -> Result<(), Stop> {
     worker.finding.records = worker.counts.records_in;
-    worker.finding.cached = worker.counts.records_in;
     worker.finding.waits = worker.partial_input();
     if worker.partial_input() {
-        return;
+        return Ok(());
     }
-    let Some(port) = worker.main_output() else { return };
+    let store = worker.job.store;
+    let mut key = unbound.clone();
+    for (port, stream) in worker.identities() {
+        key.inputs.insert((*port).to_owned(), InputKey { records: stream.count, digest: stream.digest });
+    }
+    worker.finding.key = Some(key.clone());
     let digest = key.digest();
-    let mut identity = DigestBuilder::default();
-    identity.part(digest.bytes());
-    for (input, stream) in worker.identities() {
-        identity.part(input.as_bytes()).part(stream.digest.bytes());
+    if let Some(port) = worker.main_output() {
+        worker.outputs.insert(port, StreamId { digest, count: worker.counts.records_out });
     }
-    worker.outputs.insert(port, StreamId { digest: identity.finish(), count: worker.counts.records_out });
-    let rest = Rest { units: worker.counts.records_in, ..Rest::default() };
-    worker.counts.hits = worker.counts.records_in;
-    worker.remember(key, digest, rest);
+    worker.finding.complete = true;
+    let made = store.action(&digest)?.filter(|_| !worker.fresh());
+    let seconds = match made {
+        Some(action) => {
+            worker.counts.hits = worker.counts.records_in;
+            worker.finding.cached = worker.counts.records_in;
+            action.seconds
+        }
+        None => {
+            worker.computes();
+            worker.counts.computed = worker.counts.records_in;
+            worker.seconds()
+        }
+    };
+    worker.finding.seconds = seconds;
+    if worker.job.dry {
+        return Ok(());
+    }
+    if worker.counts.hits == 0 {
+        store.put_action(&digest, &new_action(&key, seconds))?;
+    }
+    worker.past = Some(Past { key: key.to_json(), seconds: Some(seconds) });
+    let files = vec![store.action_file(&digest)];
+    let rest = Rest { files, units: worker.counts.records_in, seconds, ..Rest::default() };
+    worker.remember(unbound, digest, rest);
+    Ok(())
 }
 
 /// The inputs in their order.

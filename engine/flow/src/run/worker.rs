@@ -64,6 +64,8 @@ pub(crate) struct Finding {
     pub(crate) computes: bool,
     /// Its input is not known in full.
     pub(crate) waits: bool,
+    /// All that it gives is there.
+    pub(crate) complete: bool,
     /// Units that failed last time, and are tried again.
     pub(crate) failed: u64,
     /// How a source's records differ from those of last time.
