@@ -1,13 +1,16 @@
 //! Makes every node's stage, sources first, and checks what it reads against what the nodes above it give.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use indexmap::IndexMap;
 
 use super::models::ModelDraft;
 use super::nodes::NodeDraft;
 use crate::diagnostic::{Diagnostic, Place, list, nearest};
+use crate::digest::Digest;
 use crate::document::Entry;
+use crate::error::StageError;
 use crate::graph::{Edge, NodeId};
 use crate::model::ModelTraits;
 use crate::record::Schema;
@@ -18,6 +21,7 @@ pub(super) fn build(
     nodes: &[NodeDraft<'_>],
     models: &IndexMap<String, Option<ModelDraft>>,
     order: &[NodeId],
+    digest_file: &dyn Fn(&Path) -> Result<Digest, StageError>,
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<Option<Stage>> {
     let mut stages: Vec<Option<Stage>> = nodes.iter().map(|_| None).collect();
@@ -25,7 +29,12 @@ pub(super) fn build(
         let Some(node) = nodes.get(id.0).filter(|node| !node.broken) else { continue };
         let Some(kind) = node.kind else { continue };
         let Some(upstream) = Upstream::of(node, &stages, models) else { continue };
-        let input = NodeInput { options: &node.options, schemas: &upstream.schemas, models: &upstream.models };
+        let input = NodeInput {
+            options: &node.options,
+            schemas: &upstream.schemas,
+            models: &upstream.models,
+            digest_file,
+        };
         match kind.build(&input) {
             Ok(stage) => {
                 let before = errors.len();
