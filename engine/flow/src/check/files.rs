@@ -92,7 +92,10 @@ impl Files<'_> {
     pub(super) fn output(&self, text: &Text, place: &Place) -> Result<String, Diagnostic> {
         let path = self.folder.join(&text.value);
         if text.value.is_empty() || path.file_name().is_none() || text.value.ends_with(['/', '\\']) {
-            return Err(Diagnostic::new(place, format!("expected the path of a file to write, found `{}`", text.written)));
+            return Err(Diagnostic::new(
+                place,
+                format!("expected the path of a file to write, found `{}`", text.written),
+            ));
         }
         if text.value.starts_with("~/") {
             return Err(Diagnostic::new(place, "`~` is not expanded").help("write `${HOME}`"));
@@ -100,7 +103,9 @@ impl Files<'_> {
         if path.is_dir() {
             return Err(Diagnostic::new(place, format!("expected a file to write, `{}` is a folder", text.written)));
         }
-        path.into_os_string().into_string().map_err(|_| Diagnostic::new(place, "the graph's folder has a name that is not UTF-8"))
+        path.into_os_string()
+            .into_string()
+            .map_err(|_| Diagnostic::new(place, "the graph's folder has a name that is not UTF-8"))
     }
 
     fn digested(&self, path: PathBuf, place: &Place) -> Result<InputFile, Diagnostic> {

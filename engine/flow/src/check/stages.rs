@@ -29,12 +29,8 @@ pub(super) fn build(
         let Some(node) = nodes.get(id.0).filter(|node| !node.broken) else { continue };
         let Some(kind) = node.kind else { continue };
         let Some(upstream) = Upstream::of(node, &stages, models) else { continue };
-        let input = NodeInput {
-            options: &node.options,
-            schemas: &upstream.schemas,
-            models: &upstream.models,
-            digest_file,
-        };
+        let input =
+            NodeInput { options: &node.options, schemas: &upstream.schemas, models: &upstream.models, digest_file };
         match kind.build(&input) {
             Ok(stage) => {
                 let before = errors.len();

@@ -153,10 +153,7 @@ impl Kind for Read {
 }
 
 /// The files with their formats, as found or as the options say.
-fn files_of<'p>(
-    settings: &Settings,
-    paths: impl Iterator<Item = &'p Path>,
-) -> Result<Vec<TableFile>, Vec<Complaint>> {
+fn files_of<'p>(settings: &Settings, paths: impl Iterator<Item = &'p Path>) -> Result<Vec<TableFile>, Vec<Complaint>> {
     let delimiter = match settings.delimiter.as_deref().map(str::as_bytes) {
         None => None,
         Some([byte]) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Some(*byte),
@@ -441,8 +438,7 @@ impl ReadSource {
 
     /// A place for people: lines of text, rows of Parquet.
     fn shown(&self, place: &Place) -> String {
-        let is_parquet =
-            self.files.iter().any(|file| file.path == place.file && file.format == Format::Parquet);
+        let is_parquet = self.files.iter().any(|file| file.path == place.file && file.format == Format::Parquet);
         let between = if is_parquet { ": row " } else { ":" };
         format!("{}{between}{}", place.file.display(), place.row)
     }

@@ -62,7 +62,8 @@ impl Kind for Write {
         let schema = node.schemas.get("input").cloned().unwrap_or_default();
         let format = WriteFormat::of(&settings.path).ok_or_else(|| {
             let name = settings.path.file_name().unwrap_or_default().to_string_lossy();
-            let message = format!("`{name}` does not say the format: expected a name that ends in {}", WriteFormat::ENDINGS);
+            let message =
+                format!("`{name}` does not say the format: expected a name that ends in {}", WriteFormat::ENDINGS);
             vec![Complaint::about("path", message)]
         })?;
         let complaints = complaints(&settings, &schema, format);

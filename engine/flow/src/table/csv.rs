@@ -224,7 +224,11 @@ fn malformed(path: &Path, error: &csv::Error) -> StageError {
     match error.kind() {
         ErrorKind::UnequalLengths { pos, expected_len, len } => {
             let line = pos.as_ref().map_or(0, csv::Position::line);
-            let help = if len < expected_len { "; is a quote not closed, or the delimiter another?" } else { "; quote a cell that holds the delimiter" };
+            let help = if len < expected_len {
+                "; is a quote not closed, or the delimiter another?"
+            } else {
+                "; quote a cell that holds the delimiter"
+            };
             StageError::failed(format!(
                 "{}:{line}: expected {expected_len} cells, as in the header, found {len}{help}",
                 path.display()

@@ -9,12 +9,12 @@ use serde_json::Value as Json;
 use crate::error::StageError;
 use crate::record::{FieldKind, Schema, Value};
 
+use super::HEAD_ROWS;
 use super::guess::Guess;
 use super::image::{self, beside, from_data_uri};
 use super::ordered::ordered;
 use super::rows::{Columns, ReadContext, RowBuilder, Rows, TakeRows};
 use super::text::{BLOCK_BYTES, Block, Blocks, SMALL_BLOCK_BYTES};
-use super::HEAD_ROWS;
 
 pub(super) fn schema_of(path: &Path, images: &[String]) -> Result<Schema, StageError> {
     let mut kinds = indexmap::IndexMap::<String, Guess>::new();
@@ -56,10 +56,7 @@ pub(super) fn image_files(path: &Path, images: &[String]) -> Result<Vec<PathBuf>
 }
 
 /// Gives every row until one answers `false`.
-fn for_each_row(
-    path: &Path,
-    mut take: impl FnMut(serde_json::Map<String, Json>) -> bool,
-) -> Result<(), StageError> {
+fn for_each_row(path: &Path, mut take: impl FnMut(serde_json::Map<String, Json>) -> bool) -> Result<(), StageError> {
     let mut blocks = Blocks::open(path, BLOCK_BYTES)?;
     while let Some(block) = blocks.next_block()? {
         for (number, cut, line) in block.lines() {
@@ -165,9 +162,12 @@ impl Parser<'_> {
     /// A row may hold a blob by its digest, as `show --json` prints it, if the store has it.
     fn check_blobs(&self, value: &Value) -> Result<(), String> {
         match value {
-            Value::Blob(blob) => self.context.blobs.get(blob).map(drop).map_err(|_| {
-                format!("it names the blob `{}`, whose bytes are not in the store", blob.digest)
-            }),
+            Value::Blob(blob) => self
+                .context
+                .blobs
+                .get(blob)
+                .map(drop)
+                .map_err(|_| format!("it names the blob `{}`, whose bytes are not in the store", blob.digest)),
             Value::List(values) => values.iter().try_for_each(|value| self.check_blobs(value)),
             Value::Map(values) => values.values().try_for_each(|value| self.check_blobs(value)),
             _ => Ok(()),
@@ -280,7 +280,10 @@ fn malformed(path: &Path, number: u64, cut: usize, line: &[u8], error: &serde_js
         _ => "",
     };
     let place = column_of(line, cut, error.column());
-    StageError::failed(format!("{}:{number}{place}: expected a JSON object on the line: {reason}{help}", path.display()))
+    StageError::failed(format!(
+        "{}:{number}{place}: expected a JSON object on the line: {reason}{help}",
+        path.display()
+    ))
 }
 
 /// The column of a byte of a line, in characters; `cut`: how many bytes stood in front of the line.

@@ -9,6 +9,7 @@ mod parquet;
 mod parquet_writer;
 mod rows;
 mod text;
+mod text_writer;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ pub(crate) use guess::join;
 #[cfg(test)]
 pub(crate) use rows::mark_of;
 pub use rows::{Column, Columns, Mark, ReadContext, Rows, TakeRows};
-pub use writer::{Packing, WriteFormat, Writer, write_jsonl};
+pub use text_writer::write_jsonl;
+pub use writer::{Packing, WriteFormat, Writer};
 
 /// Rows from which the columns of JSON lines and CSV are found.
 pub const HEAD_ROWS: usize = 1000;

@@ -89,16 +89,18 @@ pub(super) fn image_files(path: &Path) -> Result<Vec<PathBuf>, StageError> {
     let leaves: Vec<(usize, String)> =
         (0..descriptor.num_columns()).map(|leaf| (leaf, descriptor.column(leaf).path().string())).collect();
     let image = |leaf: &(usize, String)| leaf.1.strip_suffix(".bytes").map(|root| (leaf.0, format!("{root}.path")));
-    let pairs = leaves.iter().filter_map(image).filter_map(|(bytes, wanted)| {
-        leaves.iter().find(|(_, name)| *name == wanted).map(|(path, _)| (bytes, *path))
-    });
+    let pairs = leaves
+        .iter()
+        .filter_map(image)
+        .filter_map(|(bytes, wanted)| leaves.iter().find(|(_, name)| *name == wanted).map(|(path, _)| (bytes, *path)));
     let lacks_bytes = |group: &RowGroupMetaData, leaf: usize| {
         group.column(leaf).statistics().and_then(|statistics| statistics.null_count_opt()) != Some(0)
     };
     let mut files = Vec::new();
     for (bytes, leaf) in pairs.collect::<Vec<_>>() {
         let groups = builder.metadata().row_groups().iter().enumerate();
-        let groups: Vec<usize> = groups.filter(|(_, group)| lacks_bytes(group, bytes)).map(|(index, _)| index).collect();
+        let groups: Vec<usize> =
+            groups.filter(|(_, group)| lacks_bytes(group, bytes)).map(|(index, _)| index).collect();
         if groups.is_empty() {
             continue;
         }
@@ -107,12 +109,14 @@ pub(super) fn image_files(path: &Path) -> Result<Vec<PathBuf>, StageError> {
         let reader = paths.with_row_groups(groups).with_projection(projection).build();
         for batch in reader.map_err(|error| broken(path, error))? {
             let batch = batch.map_err(|error| broken(path, error))?;
-            batch.columns().iter().for_each(|column| collect_texts(column, &mut |name| {
-                let file = image::beside(path, name);
-                if file.is_file() {
-                    files.push(file);
-                }
-            }));
+            batch.columns().iter().for_each(|column| {
+                collect_texts(column, &mut |name| {
+                    let file = image::beside(path, name);
+                    if file.is_file() {
+                        files.push(file);
+                    }
+                })
+            });
         }
     }
     Ok(files)

@@ -168,7 +168,9 @@ fn column_of(column: &WriteColumn, records: &[Record], blobs: &dyn Blobs) -> Res
 fn fits(value: &Value, kind: &FieldKind) -> bool {
     match (value, kind) {
         (Value::Null, _) | (_, FieldKind::Json) => true,
-        (Value::Bool(_), FieldKind::Bool) | (Value::Text(_), FieldKind::Text) | (Value::Blob(_), FieldKind::Image) => true,
+        (Value::Bool(_), FieldKind::Bool) | (Value::Text(_), FieldKind::Text) | (Value::Blob(_), FieldKind::Image) => {
+            true
+        }
         (Value::Int(_), FieldKind::Int | FieldKind::Float) | (Value::Float(_), FieldKind::Float) => true,
         (Value::List(values), FieldKind::List(inner)) => values.iter().all(|value| fits(value, inner)),
         _ => false,

@@ -116,7 +116,7 @@ fn json_lines_say_where_they_are_wrong() {
         ("{\"a\": 1}\n\n{\"a\": }\n", ":3:7: expected a JSON object"),
         ("[1]\n", ":1:"),
         ("{\"image\": \"gone.png\"}\n", ":1:21: column `image`: cannot read the image"),
-        ("{\"image\": \"data:image/png;base64,***\"}\n", ":1:40: column `image`: a `data:` URI that does not decode"),
+        ("{\"image\": \"data:image/png;base64,***\"}\n", ":1:38: column `image`: a `data:` URI that does not decode"),
         ("{\"image\": 3}\n", ":1:12: column `image`: expected an image's path"),
         (&format!("{{\"a\": {unknown}}}\n"), ": column `a`: it names the blob"),
     ];

@@ -32,7 +32,9 @@ pub(super) fn open(path: &Path) -> Result<(Text, Vec<u8>), StageError> {
         [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(plain)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::new(plain).map_err(broken)?),
         [b'B', b'Z', b'h', ..] => Box::new(bzip2::read::MultiBzDecoder::new(plain)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => return Err(refused(path, "is packed with xz", "pack it with gzip or zstd")),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            return Err(refused(path, "is packed with xz", "pack it with gzip or zstd"));
+        }
         [b'P', b'K', 3, 4, ..] => return Err(refused(path, "is a zip archive", "unpack it first")),
         _ => Box::new(plain),
     };

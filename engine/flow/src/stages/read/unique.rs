@@ -59,7 +59,8 @@ impl Ids {
             }
         }
         let after = self.runs.partition_point(|(first, _)| *first <= number);
-        let in_a_run = after.checked_sub(1).and_then(|index| self.runs.get(index)).is_some_and(|(_, last)| number <= *last);
+        let in_a_run =
+            after.checked_sub(1).and_then(|index| self.runs.get(index)).is_some_and(|(_, last)| number <= *last);
         if in_a_run || !self.insert(spread(number as u64)) { Repeat::Maybe } else { Repeat::New }
     }
 
