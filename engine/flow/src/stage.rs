@@ -5,7 +5,7 @@
 //! and is cached per unit, a [`StreamStage`] rearranges streams so cheaply that nothing of it is kept, a [`SetStage`]
 //! consumes whole streams and is cached per node, a [`Sink`] writes a stream to a file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -70,6 +70,9 @@ pub struct NodeInput<'a> {
     pub schemas: &'a BTreeMap<&'static str, Schema>,
     /// The traits of each connected model input.
     pub models: &'a BTreeMap<&'static str, ModelTraits>,
+    /// The digest of a file's bytes, remembered as long as the file does not change: for files that no option names, such
+    /// as the images of a data file. What they hold belongs into [`Stage::identity`].
+    pub digest_file: &'a dyn Fn(&std::path::Path) -> Result<Digest, StageError>,
 }
 
 /// Something wrong with a node, found by its kind.
@@ -95,8 +98,6 @@ pub struct Stage {
     pub schemas: BTreeMap<&'static str, Schema>,
     /// The traits of each model output port.
     pub models: BTreeMap<&'static str, ModelTraits>,
-    /// Of a record stage: the only fields that its records have; `None`: what it does not write passes through.
-    pub keeps: Option<BTreeSet<String>>,
     /// Its results depend on the graph's seed.
     pub seeded: bool,
     /// It computes on the device: such nodes take turns.

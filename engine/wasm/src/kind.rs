@@ -116,7 +116,6 @@ fn build(node: &NodeInput<'_>) -> Result<Stage, Complaint> {
         reads: [(INPUT, fields)].into(),
         schemas: [(OUTPUT, schema)].into(),
         models: Default::default(),
-        keeps: None,
         seeded: false,
         uses_device: false,
         work: Work::Record(Box::new(PluginStage { plugin, config, limits, batch: options.batch, reads, writes })),

@@ -144,7 +144,7 @@ fn check(
     edges::connect(&mut nodes, model_table, unrolled, errors);
     edges::report_cycles(&nodes, errors);
     let order = edges::order(&nodes);
-    let stages = stages::build(&nodes, &models, &order, errors);
+    let stages = stages::build(&nodes, &models, &order, files.digest, errors);
     // Weights are large: they are digested only for a graph that is right.
     let models = if errors.is_empty() { digest_used(&nodes, models, files, errors) } else { IndexMap::new() };
     let lines = Lines::new(source);

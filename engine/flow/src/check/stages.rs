@@ -10,7 +10,9 @@ use super::nodes::NodeDraft;
 use super::policy;
 use super::repeat::mark;
 use crate::diagnostic::{Diagnostic, Place, list, nearest};
+use crate::digest::Digest;
 use crate::document::{Content, Entry, Item};
+use crate::error::StageError;
 use crate::graph::{Edge, NodeId};
 use crate::model::ModelTraits;
 use crate::record::Schema;
@@ -21,6 +23,7 @@ pub(super) fn build(
     nodes: &[NodeDraft<'_>],
     models: &IndexMap<String, Option<ModelDraft>>,
     order: &[NodeId],
+    digest_file: &dyn Fn(&Path) -> Result<Digest, StageError>,
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<Option<Stage>> {
     let mut stages: Vec<Option<Stage>> = nodes.iter().map(|_| None).collect();
@@ -28,7 +31,8 @@ pub(super) fn build(
         let Some(node) = nodes.get(id.0).filter(|node| !node.broken) else { continue };
         let Some(kind) = node.kind else { continue };
         let Some(upstream) = Upstream::of(node, &stages, models) else { continue };
-        let input = NodeInput { options: &node.options, schemas: &upstream.schemas, models: &upstream.models };
+        let input =
+            NodeInput { options: &node.options, schemas: &upstream.schemas, models: &upstream.models, digest_file };
         let before = errors.len();
         match kind.build(&input) {
             Ok(stage) => {

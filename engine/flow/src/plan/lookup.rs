@@ -141,14 +141,9 @@ pub(crate) fn find_unit(store: &Store, units: &mut Units<'_>, unit: &Unit) -> Re
     Ok(if stored.failed { Found::Failure(stored) } else { Found::Result(stored) })
 }
 
-/// The rows laid over the records of their unit: what the stage did not write passes through, unless it is not among
-/// `keeps`. Every `source` must be an index into `records`. Appends to `output`.
-pub(crate) fn lay_over(
-    mut records: Vec<Record>,
-    rows: Vec<Row>,
-    keeps: Option<&BTreeSet<String>>,
-    output: &mut Vec<Record>,
-) {
+/// The rows laid over the records of their unit: what the stage did not write passes through. Every `source` must be an
+/// index into `records`. Appends to `output`.
+pub(crate) fn lay_over(mut records: Vec<Record>, rows: Vec<Row>, output: &mut Vec<Record>) {
     let alone = rows.len() == 1;
     output.extend(rows.into_iter().map(|row| {
         let source = &mut records[row.source];
@@ -159,9 +154,6 @@ pub(crate) fn lay_over(
             record.fields.insert("parent".into(), Value::Text(parent));
         }
         record.fields.extend(row.fields);
-        if let Some(keeps) = keeps {
-            record.fields.retain(|name, _| keeps.contains(&**name));
-        }
         record
     }));
 }

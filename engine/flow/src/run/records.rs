@@ -308,7 +308,7 @@ impl<'a> Flow<'_, 'a> {
             self.worker.dropped(&records[drop.source], &drop.reason);
         }
         self.records_done += records.len() as u64;
-        lay_over(records, rows, self.worker.node.stage.keeps.as_ref(), &mut self.output);
+        lay_over(records, rows, &mut self.output);
         if self.output.len() >= BATCH {
             self.send();
         }
@@ -329,9 +329,8 @@ impl<'a> Flow<'_, 'a> {
         let input = self.worker.record_inputs().next().and_then(|port| self.worker.identity_of(port));
         let (Some(input), Some(port), false) = (input, self.worker.main_output(), computes_later) else { return };
         self.worker.finding.complete = true;
-        let keeps = serde_json::to_vec(&self.worker.node.stage.keeps).unwrap_or_default();
         let mut identity = DigestBuilder::default();
-        identity.part(input.digest.bytes()).part(self.outcomes.finalize().as_bytes()).part(&keeps);
+        identity.part(input.digest.bytes()).part(self.outcomes.finalize().as_bytes());
         let count = self.worker.counts.records_out;
         self.worker.outputs.insert(port, StreamId { digest: identity.finish(), count });
         if self.worker.job.dry {

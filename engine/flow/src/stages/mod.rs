@@ -7,6 +7,7 @@ mod read;
 mod sample;
 mod select;
 mod shuffle;
+mod write;
 
 use crate::stage::Kind;
 
@@ -14,6 +15,7 @@ use crate::stage::Kind;
 pub fn kinds() -> Vec<Box<dyn Kind>> {
     vec![
         Box::new(read::Read),
+        Box::new(write::Write),
         Box::new(select::Select),
         Box::new(sample::Sample),
         Box::new(shuffle::Shuffle),

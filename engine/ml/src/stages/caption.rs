@@ -95,7 +95,6 @@ impl Kind for Caption {
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),
             models: BTreeMap::new(),
-            keeps: None,
             seeded: options.decoding.is_random(),
             uses_device: true,
             work: Work::Record(Box::new(Captioner { options, prompting, slot: Slot::default() })),

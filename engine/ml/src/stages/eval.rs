@@ -123,7 +123,6 @@ impl Kind for Eval {
             reads: BTreeMap::from([("input", reads.clone())]),
             schemas: BTreeMap::from([("items", schema)]),
             models: BTreeMap::new(),
-            keeps: None,
             seeded: options.decoding.is_random(),
             uses_device: true,
             work: Work::Set(Box::new(Evaluation { options, prompting, styles, reads })),

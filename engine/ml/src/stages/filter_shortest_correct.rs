@@ -83,7 +83,6 @@ impl Kind for FilterShortestCorrect {
             reads: BTreeMap::from([("input", reads)]),
             schemas: BTreeMap::from([("records", node.schemas["input"].clone())]),
             models: BTreeMap::new(),
-            keeps: None,
             seeded: false,
             uses_device: false,
             work: Work::Record(Box::new(Chooser { options })),

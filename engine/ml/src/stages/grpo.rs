@@ -158,7 +158,6 @@ impl Kind for Grpo {
             reads: BTreeMap::from([("input", reads)]),
             schemas: BTreeMap::from([("metrics", metrics_schema())]),
             models: BTreeMap::from([("model", traits.clone())]),
-            keeps: None,
             seeded: true,
             uses_device: true,
             work: Work::Set(Box::new(Trainer { options, prompting, training, checkpoint })),

@@ -97,7 +97,6 @@ impl Kind for ReasoningSample {
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),
             models: BTreeMap::new(),
-            keeps: None,
             seeded: options.decoding.is_random(),
             uses_device: true,
             work: Work::Record(Box::new(Sampler { options, prompting, slot: Slot::default() })),

@@ -119,7 +119,6 @@ impl Kind for Sft {
             reads: BTreeMap::from([("input", reads)]),
             schemas: BTreeMap::from([("metrics", metrics)]),
             models: BTreeMap::from([("model", traits.clone())]),
-            keeps: None,
             seeded: true,
             uses_device: true,
             work: Work::Set(Box::new(Trainer { response: options.response, prompting, training, checkpoint })),

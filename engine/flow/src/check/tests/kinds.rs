@@ -104,7 +104,6 @@ fn stage(reads: BTreeMap<&'static str, Reads>, schemas: BTreeMap<&'static str, S
         reads,
         schemas,
         models: BTreeMap::new(),
-        keeps: None,
         seeded: false,
         uses_device: false,
         work: Work::Source(nothing()),

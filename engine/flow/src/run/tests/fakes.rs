@@ -183,7 +183,6 @@ fn stage(version: u32, identity: Json, reads: &[(&'static str, &[&str])], work: 
         reads: reads.collect(),
         schemas: BTreeMap::from([("records", Default::default())]),
         models: BTreeMap::new(),
-        keeps: None,
         seeded: false,
         uses_device: false,
         work,
