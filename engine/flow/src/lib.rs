@@ -20,6 +20,7 @@ pub mod graph;
 pub mod store;
 mod check;
 pub mod key;
+mod resolve;
 pub mod plan;
 pub mod run;
 pub mod table;

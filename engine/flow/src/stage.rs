@@ -70,6 +70,9 @@ pub struct NodeInput<'a> {
     pub schemas: &'a BTreeMap<&'static str, Schema>,
     /// The traits of each connected model input.
     pub models: &'a BTreeMap<&'static str, ModelTraits>,
+    /// The digest of a file's bytes, remembered as long as the file does not change: for files that no option names, such
+    /// as the images of a data file. What they hold belongs into [`Stage::identity`].
+    pub digest_file: &'a dyn Fn(&std::path::Path) -> Result<Digest, StageError>,
 }
 
 /// Something wrong with a node, found by its kind.
@@ -411,10 +414,10 @@ pub const MANY_LIMIT: usize = 64;
 /// The port of the `index`th name in the list of an input with [`Port::many`]; `None` from [`MANY_LIMIT`] on.
 pub fn many_port(index: usize) -> Option<&'static str> {
     const NAMES: [&str; MANY_LIMIT] = [
-        "00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18",
-        "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32", "33", "34", "35", "36", "37",
-        "38", "39", "40", "41", "42", "43", "44", "45", "46", "47", "48", "49", "50", "51", "52", "53", "54", "55", "56",
-        "57", "58", "59", "60", "61", "62", "63",
+        "00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17",
+        "18", "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32", "33", "34", "35",
+        "36", "37", "38", "39", "40", "41", "42", "43", "44", "45", "46", "47", "48", "49", "50", "51", "52", "53",
+        "54", "55", "56", "57", "58", "59", "60", "61", "62", "63",
     ];
     NAMES.get(index).copied()
 }

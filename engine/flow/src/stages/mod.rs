@@ -9,6 +9,7 @@ mod sample;
 mod select;
 mod shuffle;
 mod r#where;
+mod write;
 
 use crate::stage::Kind;
 
@@ -16,6 +17,7 @@ use crate::stage::Kind;
 pub fn kinds() -> Vec<Box<dyn Kind>> {
     vec![
         Box::new(read::Read),
+        Box::new(write::Write),
         Box::new(select::Select),
         Box::new(r#where::Where),
         Box::new(sample::Sample),

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use serde_json::Value as Json;
 
+use crate::digest::Digest;
 use crate::error::StageError;
 use crate::event::Cancel;
 use crate::key::unit_content;
@@ -63,7 +64,12 @@ pub(super) fn build(
         let default = spec.default.map_or(Json::Null, |text| serde_json::from_str(text).unwrap());
         values.values.insert(spec.name.to_owned(), options.get(spec.name).cloned().unwrap_or(default));
     }
-    kind.build(&NodeInput { options: &values, schemas, models: &BTreeMap::new() })
+    kind.build(&NodeInput {
+        options: &values,
+        schemas,
+        models: &BTreeMap::new(),
+        digest_file: &|_| Ok(Digest::of(b"")),
+    })
 }
 
 /// Runs a stage over its inputs, `batch` records at a time.
@@ -110,7 +116,7 @@ pub(super) fn run(stage: &Stage, inputs: &Inputs, batch: usize) -> Result<Ran, S
                     match outcome {
                         Outcome::Done { rows, drops } => {
                             ran.dropped.extend(drops.into_iter().map(|drop| (id.clone(), drop.reason)));
-                            ran.records.extend(lay_over(unit.records, rows));
+                            lay_over(unit.records, rows, &mut ran.records);
                         }
                         Outcome::Failed { reason } => ran.failed.push((id, reason)),
                     }

@@ -1,204 +1,38 @@
-//! Conditions over a record's fields, in the language of prompt templates (minijinja's expressions), and their check
-//! against a schema. Knows no stage.
-//!
-//! minijinja puts values of different types in an order of its own: `"high" > 0.5` is true. So operands of `<` must be
-//! known to be numbers or known to be text before the run. A field without a value is undefined: whatever needs the value
-//! stops there, `is none`, `is defined` and `default` work.
+//! The check of a condition against a schema: which fields it names, and whether their kinds fit what is done with them.
+//! It reads the library's syntax tree and evaluates nothing.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
+use minijinja::Environment;
 use minijinja::machinery::ast::{BinOpKind, CallArg, CompareOpKind, Expr, UnaryOpKind};
-use minijinja::machinery::parse_expr;
-use minijinja::value::{Object, ObjectRepr, ValueKind};
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::value::ValueKind;
 
-use crate::record::{FieldKind, Record, Schema, Value};
+use super::Mistake;
+use crate::record::{FieldKind, Schema};
 use crate::table;
 
-/// A checked condition.
-pub(super) struct Condition {
-    environment: Environment<'static>,
-    source: String,
-    /// The fields that it names, with the kinds that they have.
-    fields: Arc<[(Arc<str>, FieldKind)]>,
+/// What the check finds.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The fields that the condition names.
+    pub(super) fields: BTreeSet<String>,
     /// Those with which it calculates.
-    calculated: BTreeSet<String>,
+    pub(super) calculated: BTreeSet<String>,
+    pub(super) mistakes: Vec<Mistake>,
 }
 
-/// What a condition says of a record.
-#[derive(Debug, PartialEq)]
-pub(super) enum Verdict {
-    True,
-    False,
-    /// A value that decides is not there: the fields without one.
-    Missing(Vec<Arc<str>>),
-    /// It cannot be said, because of the values.
-    Failed(String),
-}
-
-/// What is wrong with a condition, and what to do.
-#[derive(Debug, PartialEq)]
-pub(super) struct Mistake {
-    pub(super) message: String,
-    pub(super) help: Option<String>,
-}
-
-impl Condition {
-    /// Reads `source` as a condition over records of `schema`. Fields that the schema has not are among
-    /// [`Condition::fields`].
-    pub(super) fn new(source: &str, schema: &Schema) -> Result<Self, Vec<Mistake>> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.add_test("none", |value: &minijinja::Value| value.is_none() || value.is_undefined());
-        let expression = parse_expr(source).map_err(|error| {
-            let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-            let help = "a condition looks like `score >= 0.5 and (lang == \"en\" or not flag)`";
-            vec![Mistake::new(format!("`{}` is no condition: {message}", shown(source)), Some(help))]
-        })?;
-        let mut check = Check {
-            environment: &environment,
-            schema,
-            fields: BTreeSet::new(),
-            calculated: BTreeSet::new(),
-            mistakes: Vec::new(),
-        };
-        check.kind(&expression);
-        let Check { fields, calculated, mut mistakes, .. } = check;
-        if fields.is_empty() && mistakes.is_empty() {
-            let message = format!("`{}` names no field: it is the same for all records", shown(source));
-            mistakes.push(Mistake::new(message, Some("text stands in quotes, fields do not")));
-        }
-        if !mistakes.is_empty() {
-            return Err(mistakes);
-        }
-        let kind = |name: &str| schema.get(name).cloned().unwrap_or(FieldKind::Json);
-        let fields = fields.into_iter().map(|name| (name.as_str().into(), kind(&name))).collect();
-        Ok(Self { environment, source: source.to_owned(), fields, calculated })
-    }
-
-    /// The names of the fields that decide.
-    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
-        self.fields.iter().map(|(name, _)| &**name)
-    }
-
-    /// What the condition says of each record, in order.
-    pub(super) fn judge<'r>(&self, records: impl Iterator<Item = &'r Record>) -> Result<Vec<Verdict>, String> {
-        let expression = self.environment.compile_expression(&self.source).map_err(|error| error.to_string())?;
-        Ok(records.map(|record| self.verdict(&expression, record)).collect())
-    }
-
-    fn verdict(&self, expression: &minijinja::Expression<'_, '_>, record: &Record) -> Verdict {
-        let mut values = Vec::with_capacity(self.fields.len());
-        for (name, kind) in self.fields.iter() {
-            let value = record.fields.get(name).unwrap_or(&Value::Null);
-            if *value != Value::Null && !kind.accepts(&FieldKind::of(value)) {
-                return Verdict::Failed(format!(
-                    "field `{name}` is {kind} in this stream, and here it is {}",
-                    brief(value)
-                ));
-            }
-            values.push(lend(value));
-        }
-        let view = View { fields: self.fields.clone(), values };
-        match expression.eval(minijinja::Value::from_object(view)) {
-            Ok(value) if value.is_undefined() => self.missing(record),
-            Ok(value) if value.is_true() => Verdict::True,
-            Ok(_) => Verdict::False,
-            Err(error) if error.kind() == ErrorKind::UndefinedError || self.lacks_number(record) => {
-                self.missing(record)
-            }
-            Err(error) => {
-                let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-                let value = |name: &Arc<str>| brief(record.fields.get(name).unwrap_or(&Value::Null));
-                let values: Vec<_> = self.fields.iter().map(|(name, _)| format!("{name} = {}", value(name))).collect();
-                Verdict::Failed(format!("`{}`: {detail}, where {}", shown(&self.source), values.join(", ")))
-            }
-        }
-    }
-
-    /// Whether a field with which it calculates has no value: the library has no error of its own for that.
-    fn lacks_number(&self, record: &Record) -> bool {
-        self.calculated.iter().any(|name| matches!(record.fields.get(name.as_str()), None | Some(Value::Null)))
-    }
-
-    fn missing(&self, record: &Record) -> Verdict {
-        let missing =
-            self.fields.iter().filter(|(name, _)| matches!(record.fields.get(name), None | Some(Value::Null)));
-        Verdict::Missing(missing.map(|(name, _)| name.clone()).collect())
-    }
-}
-
-impl Mistake {
-    fn new(message: String, help: Option<&str>) -> Self {
-        Self { message, help: help.map(str::to_owned) }
-    }
-}
-
-/// A condition in a message: on one line, and not all of a long one.
-pub(super) fn shown(source: &str) -> String {
-    const LONGEST: usize = 80;
-    let line = source.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line,
-    }
-}
-
-/// A value in a message.
-fn brief(value: &Value) -> String {
-    shown(&value.to_json().to_string())
-}
-
-/// The fields of a record, as far as the condition names them.
-#[derive(Debug)]
-struct View {
-    fields: Arc<[(Arc<str>, FieldKind)]>,
-    values: Vec<minijinja::Value>,
-}
-
-impl Object for View {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Map
-    }
-
-    fn get_value(self: &Arc<Self>, key: &minijinja::Value) -> Option<minijinja::Value> {
-        self.get_value_by_str(key.as_str()?)
-    }
-
-    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<minijinja::Value> {
-        let index = self.fields.iter().position(|(name, _)| **name == *key)?;
-        self.values.get(index).cloned()
-    }
-}
-
-/// A value for the library; text is shared, not copied.
-fn lend(value: &Value) -> minijinja::Value {
-    match value {
-        Value::Null => minijinja::Value::UNDEFINED,
-        Value::Bool(value) => minijinja::Value::from(*value),
-        Value::Int(value) => minijinja::Value::from(*value),
-        Value::Float(value) => minijinja::Value::from(*value),
-        Value::Text(text) => minijinja::Value::from(text.clone()),
-        Value::Blob(blob) => minijinja::Value::from_pairs([
-            ("blob", minijinja::Value::from(blob.digest.to_string())),
-            ("bytes", minijinja::Value::from(blob.bytes)),
-            ("type", minijinja::Value::from(blob.media_type.clone())),
-        ]),
-        Value::List(values) => values.iter().map(lend).collect(),
-        Value::Map(values) => {
-            minijinja::Value::from_pairs(values.iter().map(|(name, value)| (name.as_str(), lend(value))))
-        }
-    }
+/// Checks a condition against the kinds of the fields.
+pub(super) fn check(expression: &Expr<'_>, schema: &Schema, environment: &Environment<'static>) -> Found {
+    let mut check = Check { environment, schema, found: Found::default() };
+    check.kind(expression);
+    check.found
 }
 
 /// Finds the kinds of all parts of a condition: [`FieldKind::Json`] is what is not known before the run.
 struct Check<'a> {
     environment: &'a Environment<'static>,
     schema: &'a Schema,
-    fields: BTreeSet<String>,
-    calculated: BTreeSet<String>,
-    mistakes: Vec<Mistake>,
+    found: Found,
 }
 
 impl Check<'_> {
@@ -240,7 +74,7 @@ impl Check<'_> {
                 self.arguments(&test.args);
                 if ORDER_TESTS.contains(&test.name) {
                     let message = format!("the test `is {}` compares values of any types", test.name);
-                    self.mistakes.push(Mistake::new(message, Some("write `<`, `<=`, `>` or `>=`")));
+                    self.found.mistakes.push(Mistake::new(message, Some("write `<`, `<=`, `>` or `>=`")));
                 }
                 FieldKind::Bool
             }
@@ -276,12 +110,14 @@ impl Check<'_> {
     }
 
     fn field(&mut self, name: &str) -> FieldKind {
-        if name == super::fields::ID && !self.schema.contains_key(name) {
+        if name == crate::stages::fields::ID && !self.schema.contains_key(name) {
             let help = "make a field of it before, with a node of kind `select`: `rename = { name = \"id\" }`";
-            self.mistakes.push(Mistake::new("`id` names the record itself and is no field".to_owned(), Some(help)));
+            self.found
+                .mistakes
+                .push(Mistake::new("`id` names the record itself and is no field".to_owned(), Some(help)));
             return FieldKind::Text;
         }
-        self.fields.insert(name.to_owned());
+        self.found.fields.insert(name.to_owned());
         self.schema.get(name).cloned().unwrap_or(FieldKind::Json)
     }
 
@@ -330,10 +166,10 @@ impl Check<'_> {
 
     /// Something with which is calculated.
     fn operand(&mut self, expression: &Expr<'_>) -> FieldKind {
-        let before = std::mem::take(&mut self.fields);
+        let before = std::mem::take(&mut self.found.fields);
         let kind = self.kind(expression);
-        self.calculated.extend(self.fields.iter().cloned());
-        self.fields.extend(before);
+        self.found.calculated.extend(self.found.fields.iter().cloned());
+        self.found.fields.extend(before);
         kind
     }
 
@@ -343,7 +179,7 @@ impl Check<'_> {
             if is_none(side) {
                 let help = format!("write `{} is none`", source(other).trim_matches('`'));
                 let message = "nothing equals `none`: a field without a value ends the comparison".to_owned();
-                self.mistakes.push(Mistake::new(message, Some(&help)));
+                self.found.mistakes.push(Mistake::new(message, Some(&help)));
                 return;
             }
         }
@@ -368,7 +204,7 @@ impl Check<'_> {
                 }
             },
         };
-        self.mistakes.push(Mistake::new(message, None));
+        self.found.mistakes.push(Mistake::new(message, None));
     }
 
     /// `<` and its like: numbers with numbers, text with text.
@@ -397,7 +233,7 @@ impl Check<'_> {
                 "numbers are compared with numbers, text with text".to_owned(),
             ),
         };
-        self.mistakes.push(Mistake::new(message, Some(&help)));
+        self.found.mistakes.push(Mistake::new(message, Some(&help)));
     }
 
     /// The kind of what a filter gives.
@@ -407,7 +243,7 @@ impl Check<'_> {
                 if matches!(input, FieldKind::Bool | FieldKind::Int | FieldKind::Float) {
                     let message =
                         format!("`{name}` counts the letters of text or the values of a list, not of {input}");
-                    self.mistakes.push(Mistake::new(message, None));
+                    self.found.mistakes.push(Mistake::new(message, None));
                 }
                 FieldKind::Int
             }
@@ -442,7 +278,7 @@ impl Check<'_> {
                 }
                 _ => "tests are `none`, `defined`, `string`, `number`, `startingwith`, `endingwith`, `containing`, ...",
             };
-            self.mistakes.push(Mistake::new(format!("there is no {what} `{name}`"), Some(help)));
+            self.found.mistakes.push(Mistake::new(format!("there is no {what} `{name}`"), Some(help)));
         }
     }
 }
