@@ -184,8 +184,8 @@ fn output_of(
 
 fn missing(node: &NodeDraft<'_>, kind: &dyn Kind, port: &Port) -> Diagnostic {
     let message = format!("input `{}` of node `{}` is not connected", port.name, node.name);
-    let value = if port.many { "[NAME, NAME]" } else { "NAME" };
-    let source = source_of(port.kind);
+    let (value, source) =
+        if port.many { ("[NAME, NAME]", "nodes that give records") } else { ("NAME", source_of(port.kind)) };
     let help = format!("kind `{}` takes `{} = {value}`, {source}: {}", kind.name(), port.name, port.doc);
     Diagnostic::new(&node.place, message).help(help)
 }

@@ -171,10 +171,13 @@ pub fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 impl Diagnostics {
     /// Puts the diagnostics in the order in which they are shown: the whole graph, the file from its top, the settings.
     pub(crate) fn sorted(path: &Path, source: String, mut items: Vec<Diagnostic>) -> Self {
-        items.sort_by_key(|item| match &item.place {
-            Place::Whole => (0, 0),
-            Place::Span(span) => (1, span.start),
-            Place::Setting(_) => (2, 0),
+        items.sort_by_key(|item| {
+            let round = item.rounds.as_ref().and_then(|rounds| rounds.numbers.first()).copied();
+            match &item.place {
+                Place::Whole => (0, 0, round),
+                Place::Span(span) => (1, span.start, round),
+                Place::Setting(_) => (2, 0, None),
+            }
         });
         Self { path: path.to_owned(), source, items: said_once(items) }
     }
