@@ -25,11 +25,11 @@ pub struct Diagnostic {
     /// Where.
     pub place: Place,
     /// A few words beside the caret.
-    pub label: Option<String>,
+    pub label: Option<Box<str>>,
     /// Other places that matter: the far end of an edge, the first of two equal names.
     pub notes: Vec<Note>,
     /// The rounds of a `[repeat]` block in which it is so; `None` outside of one, and in the block as it is written.
-    pub rounds: Option<Rounds>,
+    pub rounds: Option<Box<Rounds>>,
     /// What to do.
     pub help: Option<String>,
 }
@@ -101,7 +101,7 @@ impl Diagnostic {
 
     /// Adds the words beside the caret.
     pub fn label(mut self, text: impl Into<String>) -> Self {
-        self.label = Some(text.into());
+        self.label = Some(text.into().into_boxed_str());
         self
     }
 
@@ -133,8 +133,11 @@ impl Diagnostic {
     /// Puts `replacement` for every `text` in what is shown.
     pub(crate) fn replace(&mut self, text: &str, replacement: &str) {
         let notes = self.notes.iter_mut().map(|note| &mut note.text);
-        for part in [&mut self.message].into_iter().chain(&mut self.label).chain(&mut self.help).chain(notes) {
+        for part in [&mut self.message].into_iter().chain(&mut self.help).chain(notes) {
             *part = part.replace(text, replacement);
+        }
+        if let Some(label) = &mut self.label {
+            *label = label.replace(text, replacement).into_boxed_str();
         }
     }
 }
@@ -289,7 +292,7 @@ error: bad\n --> --set nodes.a.steps=x\n  = found text\n";
     fn what_is_so_in_several_rounds_is_said_once() {
         let item = |round: Option<usize>, name: &str| {
             let mut item = Diagnostic::new(&Place::Span(0..1), format!("`{name}` is bad, a@b"));
-            item.rounds = round.map(|number| Rounds { block: "loop".into(), numbers: vec![number] });
+            item.rounds = round.map(|number| Box::new(Rounds { block: "loop".into(), numbers: vec![number] }));
             item
         };
         let shown = |items| render("a\n", items).lines().map(str::to_owned).collect::<Vec<_>>();

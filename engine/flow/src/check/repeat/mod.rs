@@ -292,6 +292,6 @@ pub(super) fn common<'r>(rounds: impl Iterator<Item = Option<&'r Round>>) -> Opt
 pub(super) fn mark(errors: &mut [Diagnostic], round: Option<&Round>) {
     let Some(round) = round.filter(|round| round.number > 1) else { return };
     for error in errors {
-        error.rounds = Some(Rounds { block: round.block.clone(), numbers: vec![round.number] });
+        error.rounds = Some(Box::new(Rounds { block: round.block.clone(), numbers: vec![round.number] }));
     }
 }
