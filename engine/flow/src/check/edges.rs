@@ -8,10 +8,13 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::nodes::NodeDraft;
 use super::repeat::{Unrolled, common, mark};
-use crate::diagnostic::{Diagnostic, Place};
+use crate::diagnostic::{Diagnostic, Place, SHOWN};
 use crate::document::{Content, Entry, Item, Table, Text};
 use crate::graph::{Edge, NodeId};
 use crate::stage::{Kind, MANY_LIMIT, Port, PortKind, many_port};
+
+/// The most cycles that are looked for: each takes a walk over all edges.
+const CYCLES_SHOWN: usize = 20;
 
 /// Names and ports that edges may lead to.
 struct Targets<'a, 'b> {
@@ -100,17 +103,22 @@ impl<'a> Targets<'a, '_> {
         } else if let Some(model) = self.models.0.get(name) {
             model_of(name, model, output, port, place)
         } else {
-            Err(self.unknown(name, text, place))
+            // A suggestion looks at all names: only where it is shown.
+            let suggests = errors.len() < SHOWN;
+            Err(self.unknown(name, text, place, suggests))
         };
         found.map_err(|error| errors.push(error)).ok()
     }
 
-    fn unknown(&self, name: &str, text: &Text, place: &Place) -> Diagnostic {
+    fn unknown(&self, name: &str, text: &Text, place: &Place, suggests: bool) -> Diagnostic {
         // A name from the environment is not repeated.
         let shown = if text.value == text.written { name } else { &text.written };
+        let error = Diagnostic::new(place, format!("there is no node or model `{shown}`"));
+        if !suggests {
+            return error;
+        }
         let nodes = self.by_name.keys().copied().filter(|name| !self.unrolled.made(name));
         let names: Vec<&str> = nodes.chain(self.models.0.keys().map(String::as_str)).collect();
-        let error = Diagnostic::new(place, format!("there is no node or model `{shown}`"));
         error.suggest(name, "there are", names.into_iter())
     }
 }
@@ -176,8 +184,8 @@ fn output_of(
 
 fn missing(node: &NodeDraft<'_>, kind: &dyn Kind, port: &Port) -> Diagnostic {
     let message = format!("input `{}` of node `{}` is not connected", port.name, node.name);
-    let value = if port.many { "[NAME, NAME]" } else { "NAME" };
-    let source = source_of(port.kind);
+    let (value, source) =
+        if port.many { ("[NAME, NAME]", "nodes that give records") } else { ("NAME", source_of(port.kind)) };
     let help = format!("kind `{}` takes `{} = {value}`, {source}: {}", kind.name(), port.name, port.doc);
     Diagnostic::new(&node.place, message).help(help)
 }
@@ -205,6 +213,7 @@ fn gives(kind: &dyn Kind, output: Option<&str>) -> String {
 
 /// Reports cycles, each with its path, so that removing one edge of each leaves none.
 pub(super) fn report_cycles(nodes: &[NodeDraft<'_>], errors: &mut Vec<Diagnostic>) {
+    let before = errors.len();
     let mut graph: DiGraph<(), &'static str> = DiGraph::new();
     let indices: Vec<NodeIndex> = nodes.iter().map(|_| graph.add_node(())).collect();
     for (consumer, node) in nodes.iter().enumerate() {
@@ -220,6 +229,10 @@ pub(super) fn report_cycles(nodes: &[NodeDraft<'_>], errors: &mut Vec<Diagnostic
             return;
         }
         for members in components {
+            if errors.len() - before == CYCLES_SHOWN {
+                errors.push(Diagnostic::new(&Place::Whole, format!("there are more than {CYCLES_SHOWN} cycles")));
+                return;
+            }
             let Some(first) = members.iter().min() else { continue };
             let path = shortest_cycle(&graph, *first);
             let Some(closing) = path.last().and_then(|last| graph.find_edge(*last, *first)) else { return };

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::files::Files;
+use super::policy;
 use super::repeat::{Round, Unrolled, mark};
-use super::{policy, values};
+use super::values::{self, Defaults};
 use crate::diagnostic::{Diagnostic, Place, list};
 use crate::document::{Content, Entry, Table};
 use crate::graph::{Edge, Policy};
@@ -40,9 +41,10 @@ pub(super) fn check<'a>(
     files: &Files<'_>,
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<NodeDraft<'a>> {
+    let mut defaults = Defaults::default();
     let nodes = table.0.iter().map(|(name, entry)| {
         let before = errors.len();
-        let mut draft = draft(name, entry, registry, files, errors);
+        let mut draft = draft(name, entry, registry, files, &mut defaults, errors);
         draft.round = unrolled.round(name);
         mark(&mut errors[before..], draft.round);
         draft
@@ -70,6 +72,7 @@ fn draft<'a>(
     entry: &'a Entry,
     registry: &'a Registry,
     files: &Files<'_>,
+    defaults: &mut Defaults,
     errors: &mut Vec<Diagnostic>,
 ) -> NodeDraft<'a> {
     let mut draft = NodeDraft {
@@ -95,7 +98,7 @@ fn draft<'a>(
     draft.kind = kind(name, table, &draft.place, registry, errors);
     if let Some(kind) = draft.kind {
         unknown_keys(kind, table, errors);
-        draft.options = values::check(kind, table, &draft.place, files, errors);
+        draft.options = values::check(kind, table, &draft.place, files, defaults, errors);
         draft.policy = policy::read(kind, table, errors);
     }
     draft.broken = draft.kind.is_none() || errors.len() > before || has_broken_value(table);

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::nodes::NodeDraft;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::document::{Content, Entry, Table};
-use crate::graph::{OnError, Policy};
+use crate::graph::{OnError, POLICY_KEYS, Policy};
 use crate::stage::{Kind, Stage, Work};
 
 /// The keys. No option and no port of a kind has one of these names.
-pub(super) const KEYS: [&str; 3] = ["on-error", "retries", "timeout"];
+pub(super) const KEYS: [&str; 3] = [POLICY_KEYS[0].0, POLICY_KEYS[1].0, POLICY_KEYS[2].0];
 
 const RETRIES_LIMIT: u32 = 100;
 /// Ten years: far from where the arithmetic of times ends.

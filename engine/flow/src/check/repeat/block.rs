@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::diagnostic::{Diagnostic, Place, list, nearest};
+use indexmap::IndexMap;
+
+use super::size;
+use crate::diagnostic::{Diagnostic, Place, SHOWN, list, nearest};
 use crate::document::{Content, Entry, Item, Table, Text};
 
 const KEYS: [&str; 5] = ["times", "nodes", "override", "unset", "round"];
@@ -17,11 +20,16 @@ pub(super) struct Block<'t> {
     /// The number of the last round.
     pub(super) last: usize,
     /// The nodes and where the block names them.
-    pub(super) nodes: Vec<(&'t str, Place)>,
+    pub(super) nodes: Nodes<'t>,
+    /// How many values the block itself holds.
+    pub(super) size: usize,
     overrides: Changes<'t>,
     unset: BTreeMap<&'t str, Vec<(&'t str, Place)>>,
     rounds: BTreeMap<usize, Changes<'t>>,
 }
+
+/// The nodes of a block, and where it names them.
+type Nodes<'t> = IndexMap<&'t str, Place>;
 
 /// The options of nodes that a round has instead of the file's, by node.
 type Changes<'t> = BTreeMap<&'t str, &'t Table>;
@@ -42,19 +50,20 @@ impl<'t> Block<'t> {
             let error = Diagnostic::new(&unknown.key, format!("unknown key `{key}` of `repeat.{name}`"));
             errors.push(error.suggest(key, "its keys are", KEYS.into_iter()));
         }
-        let mut reader = Reader { name, header: entry.place(), table, nodes, members: Vec::new(), errors };
+        let mut reader = Reader { name, header: entry.place(), table, nodes, members: Nodes::new(), errors };
         let times = reader.times();
         let members = reader.nodes();
         let (times, last) = times?;
-        reader.members = members.as_ref()?.iter().map(|(node, _)| *node).collect();
+        reader.members = members?;
         let overrides = reader.changes_at("override");
         let unset = reader.unset(&overrides);
         let rounds = reader.rounds(last);
         if reader.errors.len() == before {
             reader.whole(&overrides, &rounds, last);
         }
-        let nodes = members?;
-        (errors.len() == before).then_some(Block { name, times, last, nodes, overrides, unset, rounds })
+        let nodes = reader.members;
+        let size = size(&entry.item);
+        (errors.len() == before).then_some(Block { name, times, last, nodes, size, overrides, unset, rounds })
     }
 
     /// The node `base` in round `number`: its table with what the block changes, each part where it stands in the file.
@@ -80,7 +89,7 @@ struct Reader<'t, 'e> {
     /// The nodes of the file.
     nodes: &'e Table,
     /// The block's nodes, once they are read.
-    members: Vec<&'t str>,
+    members: Nodes<'t>,
     errors: &'e mut Vec<Diagnostic>,
 }
 
@@ -122,7 +131,7 @@ impl<'t> Reader<'t, '_> {
     }
 
     /// The names in `nodes`.
-    fn nodes(&mut self) -> Option<Vec<(&'t str, Place)>> {
+    fn nodes(&mut self) -> Option<Nodes<'t>> {
         const HELP: &str = "`nodes` lists the nodes that are there again in each round";
         let Some(entry) = self.table.0.get("nodes") else {
             self.error(&self.header.clone(), format!("`repeat.{}` has no `nodes`", self.name), HELP);
@@ -136,17 +145,17 @@ impl<'t> Reader<'t, '_> {
         if items.is_empty() {
             self.error(&entry.item.place, format!("`nodes` of `repeat.{}` is empty", self.name), HELP);
         }
-        let mut names: Vec<(&str, Place)> = Vec::new();
+        let mut names = Nodes::new();
         for item in items {
             let Content::Text(text) = &item.content else {
                 self.mismatch(item, "`nodes` takes a list of names of nodes".to_owned(), HELP);
                 continue;
             };
-            if let Some((_, first)) = names.iter().find(|(name, _)| *name == text.value) {
+            if let Some(first) = names.get(text.value.as_str()) {
                 let error = Diagnostic::new(&item.place, format!("`{}` is in `nodes` twice", text.written));
                 self.errors.push(error.note(first, "first given here"));
             } else if self.nodes.0.contains_key(&text.value) {
-                names.push((&text.value, item.place.clone()));
+                names.insert(&text.value, item.place.clone());
             } else {
                 self.unknown_node(text, &item.place);
             }
@@ -157,7 +166,10 @@ impl<'t> Reader<'t, '_> {
 
     fn unknown_node(&mut self, text: &Text, place: &Place) {
         let error = Diagnostic::new(place, format!("there is no node `{}`", text.written));
-        self.errors.push(error.suggest(&text.value, "the nodes are", self.nodes.0.keys().map(String::as_str)));
+        // A suggestion looks at all names: only where it is shown.
+        let names = self.nodes.0.keys().map(String::as_str);
+        let is_shown = self.errors.len() < SHOWN;
+        self.errors.push(if is_shown { error.suggest(&text.value, "the nodes are", names) } else { error });
     }
 
     /// The table at `key` of the block, from nodes to options.
@@ -194,14 +206,14 @@ impl<'t> Reader<'t, '_> {
 
     /// Whether the block has the node; if not, that is reported.
     fn is_member(&mut self, node: &str, place: &Place, title: &str) -> bool {
-        if self.members.contains(&node) {
+        if self.members.contains_key(node) {
             return true;
         }
         let error = Diagnostic::new(
             place,
             format!("`{title}` names `{node}`, which is not in `nodes` of `repeat.{}`", self.name),
         );
-        let members = self.members.iter().copied();
+        let members = self.members.keys().copied();
         self.errors.push(match nearest(node, members.clone()) {
             Some(near) => error.label(format!("did you mean `{near}`?")),
             None if self.nodes.0.contains_key(node) => {

@@ -22,11 +22,15 @@ use std::sync::Arc;
 
 use self::block::Block;
 use crate::diagnostic::{Diagnostic, Place, Rounds};
-use crate::document::{Content, Entry, Table};
+use crate::document::{Content, Entry, Item, Table};
 use crate::graph::NodeId;
 
 /// The most nodes that a graph with blocks may have.
 const NODE_LIMIT: usize = 20_000;
+/// The most values that the nodes of all rounds may hold, about 100 MB: a node can be as large as a file.
+const VALUE_LIMIT: usize = 500_000;
+/// Bytes of text that count as one value.
+const TEXT_VALUE: usize = 64;
 
 /// Which nodes are in a block, and in which round.
 #[derive(Default)]
@@ -62,12 +66,19 @@ pub(crate) fn unroll(root: &mut Table, errors: &mut Vec<Diagnostic>) -> Unrolled
     let Some(Content::Table(nodes)) = root.0.get_mut("nodes").map(|entry| &mut entry.item.content) else {
         return unrolled;
     };
-    let mut count = nodes.0.len();
+    let (mut count, mut values) = (nodes.0.len(), 0);
     for block in blocks {
         let more = block.nodes.len().saturating_mul(block.last - 1);
         count = count.saturating_add(more);
-        if count > NODE_LIMIT {
-            let message = format!("`{}` unrolls into {more} more nodes; a graph has at most {NODE_LIMIT}", block.name);
+        let members = block.nodes.keys().filter_map(|node| nodes.0.get(*node));
+        let own = members.map(|entry| size(&entry.item)).sum::<usize>() + block.size;
+        values += own.saturating_mul(block.last - 1);
+        if count > NODE_LIMIT || values > VALUE_LIMIT {
+            let message = if count > NODE_LIMIT {
+                format!("`{}` unrolls into {more} more nodes; a graph has at most {NODE_LIMIT}", block.name)
+            } else {
+                format!("the nodes of `{}` are too large to be there {} times", block.name, block.last)
+            };
             errors.push(Diagnostic::new(&block.times, message).help("lower `times`"));
             unrolled.broken = true;
             return unrolled;
@@ -114,6 +125,16 @@ fn blocks<'t>(repeat: &'t Entry, root: &Table, errors: &mut Vec<Diagnostic>) -> 
     blocks
 }
 
+/// How many values an item holds.
+fn size(item: &Item) -> usize {
+    match &item.content {
+        Content::List(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Content::Table(table) => 1 + table.0.values().map(|entry| size(&entry.item)).sum::<usize>(),
+        Content::Text(text) => 1 + text.written.len() / TEXT_VALUE,
+        _ => 1,
+    }
+}
+
 /// A block's name must not stand for a node or model too.
 fn clash(name: &str, entry: &Entry, nodes: &Table, models: &Table, errors: &mut Vec<Diagnostic>) {
     for (what, table) in [("node", nodes), ("model", models)] {
@@ -144,7 +165,7 @@ impl Unrolled {
     fn add(&mut self, block: &Block<'_>, nodes: &mut Table) {
         let name: Arc<str> = Arc::from(block.name);
         let round = |number| Round { block: name.clone(), number, last: block.last };
-        let mut members: Vec<usize> = block.nodes.iter().filter_map(|(node, _)| nodes.0.get_index_of(*node)).collect();
+        let mut members: Vec<usize> = block.nodes.keys().filter_map(|node| nodes.0.get_index_of(*node)).collect();
         members.sort_unstable();
         let Some(last) = members.last().copied() else { return };
         let mut made: Vec<(String, Entry)> = Vec::new();
@@ -271,6 +292,6 @@ pub(super) fn common<'r>(rounds: impl Iterator<Item = Option<&'r Round>>) -> Opt
 pub(super) fn mark(errors: &mut [Diagnostic], round: Option<&Round>) {
     let Some(round) = round.filter(|round| round.number > 1) else { return };
     for error in errors {
-        error.rounds = Some(Rounds { block: round.block.clone(), numbers: vec![round.number] });
+        error.rounds = Some(Box::new(Rounds { block: round.block.clone(), numbers: vec![round.number] }));
     }
 }

@@ -102,6 +102,19 @@ fn a_block_is_unrolled() {
 }
 
 #[test]
+fn outputs_of_rounds_are_named_on_edges() {
+    let graph = GRAPH.replace("'t@2.metrics', ", "").replace("nodes = ['t',", "nodes = ['w', 't',");
+    let graph = graph
+        + "round.2.w = { input = 't@previous.metrics', path = '/nowhere/2.jsonl' }
+round.3.w = { input = 't.metrics', path = '/nowhere/3.jsonl' }
+[nodes.w]\nkind = 'write'\ninput = 't@1.metrics'\npath = '/nowhere/1.jsonl'
+[nodes.x]\nkind = 'write'\ninput = 't@2.metrics'\npath = '/nowhere/x.jsonl'\n";
+    let graph = load_with(&graph, &[]).unwrap();
+    let sources = ["w", "w@2", "w@3", "x"].map(|node| source(&graph, node, "input"));
+    assert_eq!(sources, ["t.metrics", "t.metrics", "t@3.metrics", "t@2.metrics"]);
+}
+
+#[test]
 fn a_round_more_changes_no_key_of_those_before() {
     let graph = GRAPH.replace("'t@2.metrics', ", "");
     let two = keys(&load_with(&graph, &[]).unwrap());

@@ -1,10 +1,18 @@
 //! What is wrong with a graph file and how it is shown: place, source line, caret, what to do. Knows nothing of graphs.
 
+mod lines;
+mod render;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use self::lines::Lines;
+
+/// The most errors that are shown at once. A file with more was made by a program, or is no graph.
+pub const SHOWN: usize = 200;
 
 /// One thing that is wrong with a graph.
 ///
@@ -17,11 +25,11 @@ pub struct Diagnostic {
     /// Where.
     pub place: Place,
     /// A few words beside the caret.
-    pub label: Option<String>,
+    pub label: Option<Box<str>>,
     /// Other places that matter: the far end of an edge, the first of two equal names.
     pub notes: Vec<Note>,
     /// The rounds of a `[repeat]` block in which it is so; `None` outside of one, and in the block as it is written.
-    pub rounds: Option<Rounds>,
+    pub rounds: Option<Box<Rounds>>,
     /// What to do.
     pub help: Option<String>,
 }
@@ -55,7 +63,8 @@ pub struct Note {
     pub text: String,
 }
 
-/// Everything that is wrong with a graph file, in the order of the file. `Display` renders all of it, without colour.
+/// Everything that is wrong with a graph file, in the order of the file. `Display` renders the first [`SHOWN`] of it,
+/// without colour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
     /// The graph file, as the user named it.
@@ -64,11 +73,6 @@ pub struct Diagnostics {
     pub source: String,
     /// What is wrong; never empty.
     pub items: Vec<Diagnostic>,
-}
-
-/// Where the lines of a text begin: turns byte offsets into lines and columns.
-pub struct Lines {
-    starts: Vec<usize>,
 }
 
 impl Place {
@@ -97,7 +101,7 @@ impl Diagnostic {
 
     /// Adds the words beside the caret.
     pub fn label(mut self, text: impl Into<String>) -> Self {
-        self.label = Some(text.into());
+        self.label = Some(text.into().into_boxed_str());
         self
     }
 
@@ -129,8 +133,11 @@ impl Diagnostic {
     /// Puts `replacement` for every `text` in what is shown.
     pub(crate) fn replace(&mut self, text: &str, replacement: &str) {
         let notes = self.notes.iter_mut().map(|note| &mut note.text);
-        for part in [&mut self.message].into_iter().chain(&mut self.label).chain(&mut self.help).chain(notes) {
+        for part in [&mut self.message].into_iter().chain(&mut self.help).chain(notes) {
             *part = part.replace(text, replacement);
+        }
+        if let Some(label) = &mut self.label {
+            *label = label.replace(text, replacement).into_boxed_str();
         }
     }
 }
@@ -140,8 +147,11 @@ impl Diagnostic {
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('_', "-");
     let wanted = plain(name);
-    let limit = (wanted.chars().count() / 3).max(1);
+    let length = wanted.chars().count();
+    let limit = (length / 3).max(1);
     candidates
+        // The lengths alone say that most names are not near.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= limit)
         .map(|candidate| (strsim::damerau_levenshtein(&wanted, &plain(candidate)), candidate))
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
@@ -161,45 +171,16 @@ pub fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     text
 }
 
-impl Lines {
-    /// Finds the lines of `source`.
-    pub fn new(source: &str) -> Self {
-        let after_newlines = source.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(index, _)| index + 1);
-        Self { starts: std::iter::once(0).chain(after_newlines).collect() }
-    }
-
-    /// Line and column of a byte offset into the same `source`; both count from 1, columns in characters.
-    pub fn locate(&self, source: &str, offset: usize) -> (usize, usize) {
-        let offset = floor_boundary(source, offset);
-        let line = self.starts.partition_point(|start| *start <= offset);
-        let start = self.starts.get(line - 1).copied().unwrap_or(0);
-        (line, source[start..offset].chars().count() + 1)
-    }
-
-    /// The text of line `line`, without its end.
-    fn text<'s>(&self, source: &'s str, line: usize) -> &'s str {
-        let start = self.starts.get(line - 1).copied().unwrap_or(source.len());
-        let end = self.starts.get(line).map_or(source.len(), |next| next - 1);
-        source[start..end].trim_end_matches('\r')
-    }
-}
-
-/// The nearest character boundary at or before `offset`.
-fn floor_boundary(source: &str, offset: usize) -> usize {
-    let mut offset = offset.min(source.len());
-    while !source.is_char_boundary(offset) {
-        offset -= 1;
-    }
-    offset
-}
-
 impl Diagnostics {
     /// Puts the diagnostics in the order in which they are shown: the whole graph, the file from its top, the settings.
     pub(crate) fn sorted(path: &Path, source: String, mut items: Vec<Diagnostic>) -> Self {
-        items.sort_by_key(|item| match &item.place {
-            Place::Whole => (0, 0),
-            Place::Span(span) => (1, span.start),
-            Place::Setting(_) => (2, 0),
+        items.sort_by_key(|item| {
+            let round = item.rounds.as_ref().and_then(|rounds| rounds.numbers.first()).copied();
+            match &item.place {
+                Place::Whole => (0, 0, round),
+                Place::Span(span) => (1, span.start, round),
+                Place::Setting(_) => (2, 0, None),
+            }
         });
         Self { path: path.to_owned(), source, items: said_once(items) }
     }
@@ -265,151 +246,6 @@ impl fmt::Display for Rounds {
     }
 }
 
-impl std::error::Error for Diagnostics {}
-
-impl fmt::Display for Diagnostics {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = Lines::new(&self.source);
-        for (index, item) in self.items.iter().enumerate() {
-            if index > 0 {
-                formatter.write_str("\n")?;
-            }
-            Rendering { file: self, lines: &lines, gutter: gutter(self, &lines, item) }.item(formatter, item)?;
-        }
-        Ok(())
-    }
-}
-
-/// The width of the largest line number that `item` shows.
-fn gutter(file: &Diagnostics, lines: &Lines, item: &Diagnostic) -> usize {
-    let places = item.notes.iter().map(|note| &note.place).chain([&item.place]);
-    let largest = places.filter_map(Place::span).map(|span| lines.locate(&file.source, span.start).0).max();
-    largest.unwrap_or(1).to_string().len()
-}
-
-struct Rendering<'a> {
-    file: &'a Diagnostics,
-    lines: &'a Lines,
-    gutter: usize,
-}
-
-impl Rendering<'_> {
-    fn item(&self, formatter: &mut fmt::Formatter<'_>, item: &Diagnostic) -> fmt::Result {
-        writeln!(formatter, "error: {}", block(&item.message, "error: ".len()))?;
-        self.place(formatter, &item.place, item.label.as_deref())?;
-        for note in &item.notes {
-            writeln!(formatter, "note: {}", block(&note.text, "note: ".len()))?;
-            self.place(formatter, &note.place, None)?;
-        }
-        if let Some(rounds) = &item.rounds {
-            writeln!(formatter, "{:gutter$} = {rounds}", "", gutter = self.gutter)?;
-        }
-        if let Some(help) = &item.help {
-            writeln!(
-                formatter,
-                "{:gutter$} = help: {}",
-                "",
-                block(help, self.gutter + " = help: ".len()),
-                gutter = self.gutter
-            )?;
-        }
-        Ok(())
-    }
-
-    fn place(&self, formatter: &mut fmt::Formatter<'_>, place: &Place, label: Option<&str>) -> fmt::Result {
-        let gutter = self.gutter;
-        let path = self.file.path.display();
-        let Place::Span(span) = place else {
-            match place {
-                Place::Setting(setting) => writeln!(formatter, "{:gutter$}--> --set {}", "", one_line(setting))?,
-                _ => writeln!(formatter, "{:gutter$}--> {path}", "")?,
-            }
-            return label.map_or(Ok(()), |label| writeln!(formatter, "{:gutter$} = {}", "", one_line(label)));
-        };
-        let source = &self.file.source;
-        let (line, column) = self.lines.locate(source, span.start);
-        let text = self.lines.text(source, line);
-        let marked =
-            source[floor_boundary(source, span.start)..floor_boundary(source, span.end.max(span.start))].lines().next();
-        let shown = Excerpt::new(text, column - 1, marked.map_or(0, |marked| marked.chars().count()));
-        writeln!(formatter, "{:gutter$}--> {path}:{line}:{column}", "")?;
-        writeln!(formatter, "{:gutter$} |", "")?;
-        writeln!(formatter, "{line:gutter$} | {}", shown.text.trim_end())?;
-        let caret = format!(
-            "{:indent$}{:^<width$} {}",
-            "",
-            "",
-            one_line(label.unwrap_or_default()),
-            indent = shown.indent,
-            width = shown.width
-        );
-        writeln!(formatter, "{:gutter$} | {}", "", caret.trim_end())
-    }
-}
-
-/// A source line as it is shown: tabs as spaces, control characters made visible, cut around the caret if it is long.
-struct Excerpt {
-    text: String,
-    /// Columns before the caret.
-    indent: usize,
-    /// Columns under which carets stand; at least 1.
-    width: usize,
-}
-
-impl Excerpt {
-    /// The most characters of a line that are shown.
-    const LIMIT: usize = 120;
-    const TAB: &str = "    ";
-    const CUT: &str = "...";
-
-    /// `start` and `length`: the characters of `line` to be marked.
-    fn new(line: &str, start: usize, length: usize) -> Self {
-        let total = line.chars().count();
-        let length = length.min(total.saturating_sub(start));
-        let (from, to) = if total <= Self::LIMIT {
-            (0, total)
-        } else {
-            let from = start.saturating_sub(Self::LIMIT / 2).min(total - Self::LIMIT);
-            (from, from + Self::LIMIT)
-        };
-        let show = |from: usize, to: usize| -> String {
-            line.chars().skip(from).take(to.saturating_sub(from)).map(visible).collect()
-        };
-        let columns = |from, to| show(from, to).chars().count();
-        let before = if from > 0 { Self::CUT } else { "" };
-        let after = if to < total { Self::CUT } else { "" };
-        Self {
-            text: format!("{before}{}{after}", show(from, to)),
-            indent: before.len() + columns(from, start),
-            width: columns(start, (start + length).min(to)).max(1),
-        }
-    }
-}
-
-/// One character of a source line as text.
-fn visible(character: char) -> String {
-    match character {
-        '\t' => Excerpt::TAB.to_owned(),
-        character if character.is_control() => character.escape_default().to_string(),
-        character => character.to_string(),
-    }
-}
-
-/// Text from outside as it is shown: further lines are indented by `indent`, control characters are made visible.
-fn block(text: &str, indent: usize) -> String {
-    let show = |character: char| match character {
-        '\n' => format!("\n{:indent$}", ""),
-        character if character.is_control() => character.escape_default().to_string(),
-        character => character.to_string(),
-    };
-    text.trim_end().replace("\r\n", "\n").chars().map(show).collect()
-}
-
-/// Text on one line.
-fn one_line(text: &str) -> String {
-    block(&text.replace('\n', " "), 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -456,7 +292,7 @@ error: bad\n --> --set nodes.a.steps=x\n  = found text\n";
     fn what_is_so_in_several_rounds_is_said_once() {
         let item = |round: Option<usize>, name: &str| {
             let mut item = Diagnostic::new(&Place::Span(0..1), format!("`{name}` is bad, a@b"));
-            item.rounds = round.map(|number| Rounds { block: "loop".into(), numbers: vec![number] });
+            item.rounds = round.map(|number| Box::new(Rounds { block: "loop".into(), numbers: vec![number] }));
             item
         };
         let shown = |items| render("a\n", items).lines().map(str::to_owned).collect::<Vec<_>>();
@@ -475,6 +311,14 @@ error: bad\n --> --set nodes.a.steps=x\n  = found text\n";
         let (line, caret) = (text.lines().nth(3).unwrap(), text.lines().nth(4).unwrap());
         assert!(line.len() < 140 && line.starts_with("1 | ...aaa") && line.ends_with("bbb..."));
         assert_eq!(line.find('X'), caret.find('^'));
+    }
+
+    #[test]
+    fn the_first_of_very_many_errors_are_shown() {
+        let items = vec![Diagnostic::new(&Place::Span(0..1), "bad"); SHOWN + 7];
+        let text = render("a", items);
+        assert_eq!(text.matches("error: bad").count(), SHOWN);
+        assert!(text.ends_with("\nerror: there are 7 more errors\n --> g.toml\n"), "{text}");
     }
 
     #[test]
