@@ -2,6 +2,7 @@
 
 mod cases;
 mod data;
+mod exports;
 mod layout;
 mod logits;
 mod readme;

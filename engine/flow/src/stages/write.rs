@@ -1,5 +1,8 @@
 //! The kind `write`: a stream of records as a file outside the store. How the file looks inside is [`crate::table`]'s.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

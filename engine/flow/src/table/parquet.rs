@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, ArrayRef, AsArray, StructArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::RowGroupMetaData;
 
 use crate::error::StageError;
@@ -52,12 +52,11 @@ pub(super) fn read(
     let images = fields.iter().any(|field| used(field.name()) && holds_images(&kind_of(field.data_type())));
     let batch_rows = if images { IMAGE_ROWS } else { BATCH_ROWS };
     let reader = builder.with_projection(projection).with_batch_size(batch_rows).build();
-    let reader = reader.map_err(|error| broken(path, error))?;
+    let mut reader = reader.map_err(|error| broken(path, error))?;
     let source = Images { table: path, context };
     let mut first = 1;
     let mut rows = RowBuilder::new(columns);
-    for batch in reader {
-        let batch = batch.map_err(|error| broken(path, error))?;
+    while let Some(batch) = next_batch(path, &mut reader)? {
         let mut arrays = Vec::with_capacity(batch.num_columns());
         for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
             let values = values_of(array, source).map_err(|reason| reason.at(path, first, field.name()))?;
@@ -107,8 +106,8 @@ pub(super) fn image_files(path: &Path) -> Result<Vec<PathBuf>, StageError> {
         let paths = open(path)?;
         let projection = ProjectionMask::leaves(paths.parquet_schema(), [leaf]);
         let reader = paths.with_row_groups(groups).with_projection(projection).build();
-        for batch in reader.map_err(|error| broken(path, error))? {
-            let batch = batch.map_err(|error| broken(path, error))?;
+        let mut reader = reader.map_err(|error| broken(path, error))?;
+        while let Some(batch) = next_batch(path, &mut reader)? {
             batch.columns().iter().for_each(|column| {
                 collect_texts(column, &mut |name| {
                     let file = image::beside(path, name);
@@ -150,7 +149,21 @@ fn holds_images(kind: &FieldKind) -> bool {
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, StageError> {
     let file = File::open(path).map_err(StageError::io("read", path))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(path, error))
+    guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(|error| broken(path, error))
+}
+
+/// The next batch; `None` at the end.
+fn next_batch(path: &Path, reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, StageError> {
+    guarded(path, || reader.next())?.transpose().map_err(|error| broken(path, error))
+}
+
+/// The library panics on some damaged files: a user's file is never the program's end.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T, StageError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).map_err(|panic| {
+        let reason = panic.downcast_ref::<&str>().map(|reason| (*reason).to_owned());
+        let reason = reason.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        broken(path, format_args!("the file seems to be damaged: {reason}"))
+    })
 }
 
 fn broken(path: &Path, error: impl std::fmt::Display) -> StageError {

@@ -176,3 +176,140 @@ fn shown(value: &Value) -> serde_json::Value {
         other => other.to_json(),
     }
 }
+
+/// Writes the records in pieces of this size and gives the file's bytes.
+fn written(
+    path: &Path,
+    schema: &Schema,
+    fields: Option<&[String]>,
+    records: &[Record],
+    piece: usize,
+    store: &Store,
+) -> Result<Vec<u8>, StageError> {
+    let mut writer = Writer::create(path, WriteFormat::of(path).unwrap(), schema, fields, store)?;
+    records.chunks(piece).try_for_each(|piece| writer.write(piece))?;
+    assert_eq!(writer.finish()?, records.len() as u64);
+    Ok(std::fs::read(path).unwrap())
+}
+
+/// Records without images, enough of them to settle the columns while they come.
+fn many(count: i64) -> (Schema, Vec<Record>) {
+    let record = |index: i64| Record {
+        id: format!("{index:05}").into(),
+        fields: Fields::from([
+            ("text".into(), Value::text(format!("\"{index}\", ü\n"))),
+            ("score".into(), if index % 3 == 0 { Value::Null } else { Value::Float(index as f64 / 7.0) }),
+            ("lang".into(), Value::text("en")),
+            ("right".into(), Value::Bool(index % 2 == 0)),
+        ]),
+    };
+    let schema = [("text", FieldKind::Text), ("score", FieldKind::Float), ("lang", FieldKind::Text)];
+    (schema.map(|(name, kind)| (name.to_owned(), kind)).into_iter().collect(), (0..count).map(record).collect())
+}
+
+#[test]
+fn a_writer_gives_the_same_bytes_however_records_come_and_they_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    for (count, names) in
+        [(9000, &["x.jsonl", "x.jsonl.gz", "x.csv", "x.tsv.zst", "x.parquet"][..]), (3, &["x.csv", "x.parquet"])]
+    {
+        let (schema, records) = many(count);
+        for name in names {
+            let path = folder.path().join(name);
+            let whole = written(&path, &schema, None, &records, records.len(), &store).unwrap();
+            assert_eq!(
+                schema_of(&path, &[]).unwrap().keys().collect::<Vec<_>>(),
+                ["id", "text", "score", "lang", "right"]
+            );
+            let read = rows(&path, &[], &store).unwrap();
+            assert_eq!(read.len(), records.len());
+            for (read, record) in read.iter().zip(&records) {
+                assert!(
+                    record.fields.iter().all(|(field, value)| read[field] == *value),
+                    "{name}: {record:?}, {read:?}"
+                );
+            }
+            for piece in [1, 7, 256, 5000] {
+                assert!(written(&path, &schema, None, &records, piece, &store).unwrap() == whole, "{name} by {piece}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_fields_asked_for_are_written_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let (schema, records) = many(2);
+    let fields = ["lang", "id", "right", "gone"].map(str::to_owned);
+    let text = |name| {
+        let bytes = written(&folder.path().join(name), &schema, Some(&fields), &records, 1, &store).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    assert_eq!(text("x.csv"), "lang,id,right,gone\nen,00000,true,\nen,00001,false,\n");
+    assert!(text("x.jsonl").starts_with("{\"lang\":\"en\",\"id\":\"00000\",\"right\":true,\"gone\":null}\n"));
+    written(&folder.path().join("x.parquet"), &schema, Some(&fields), &records, 1, &store).unwrap();
+    assert_eq!(
+        schema_of(&folder.path().join("x.parquet"), &[]).unwrap().keys().collect::<Vec<_>>(),
+        ["lang", "id", "right", "gone"]
+    );
+}
+
+#[test]
+fn what_does_not_fit_the_columns_is_told_and_nothing_stays_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let out = folder.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let (schema, records) = many(5000);
+    let with = |name: &str, value: Value| {
+        let mut records = records.clone();
+        records[4500].fields.insert(name.into(), value);
+        records
+    };
+    let cases = [
+        ("x.parquet", with("score", Value::text("high")), "record `04500`: field `score`: expected float"),
+        (
+            "x.parquet",
+            with("late", Value::Int(1)),
+            "record `04500`: no record among the first 4096 has its field `late`",
+        ),
+        ("x.csv", with("late", Value::Int(1)), "record `04500`: no record among the first 4096 has its field `late`"),
+    ];
+    for (name, records, expected) in cases {
+        let error = written(&out.join(name), &schema, None, &records, 100, &store).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0, "{name}");
+    }
+    // JSON lines take it, and so does CSV, whose cells have no kind.
+    written(&out.join("x.jsonl"), &schema, None, &with("late", Value::Int(1)), 100, &store).unwrap();
+    written(&out.join("x.csv"), &schema, None, &with("score", Value::text("high")), 100, &store).unwrap();
+    // A column of kind `json` that begins with texts takes other values as JSON text.
+    let schema = Schema::from_iter([("text".to_owned(), FieldKind::Json)]);
+    let path = out.join("x.parquet");
+    written(&path, &schema, None, &with("text", Value::List(vec![Value::Int(1)])), 100, &store).unwrap();
+    let read = rows(&path, &[], &store).unwrap();
+    assert_eq!((&read[4500]["text"], &read[0]["text"]), (&Value::text("[1]"), &records[0].fields["text"]));
+}
+
+#[test]
+fn names_say_the_format() {
+    let format =
+        |name: &str| WriteFormat::of(Path::new(name)).map(|format| format!("{:?} {:?}", format.format, format.packing));
+    let cases = [
+        ("a.jsonl", Some("Jsonl Plain")),
+        ("b/a.x.NDJSON.GZ", Some("Jsonl Gzip")),
+        ("a.csv.zst", Some("Csv { delimiter: 44 } Zstd")),
+        ("a.tsv", Some("Csv { delimiter: 9 } Plain")),
+        ("a.parquet", Some("Parquet Plain")),
+        ("a.parquet.gz", None),
+        ("a.json", None),
+        (".csv", None),
+        ("a", None),
+        ("..", None),
+    ];
+    for (name, expected) in cases {
+        assert_eq!(format(name).as_deref(), expected, "{name}");
+    }
+}

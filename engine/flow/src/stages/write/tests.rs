@@ -1,0 +1,97 @@
+//! Tests of the kind `write`: what it refuses before a run, and what a pass leaves.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::digest::Digest;
+use crate::event::Cancel;
+use crate::options::Options;
+use crate::record::{Fields, Value};
+use crate::stage::{Checkpoint, Progress};
+use crate::store::Store;
+
+struct Nothing;
+
+impl Checkpoint for Nothing {
+    fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError> {
+        Ok(None)
+    }
+    fn save(&self, _: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
+        Ok(())
+    }
+}
+
+impl Progress for Nothing {
+    fn report(&self, _: u64, _: Option<u64>, _: &'static str, _: &str) {}
+    fn note(&self, _: &str) {}
+}
+
+fn build(path: &Path, fields: Json) -> Result<Stage, Vec<Complaint>> {
+    let options = Options {
+        values: [("path".to_owned(), json!(path)), ("fields".to_owned(), fields)].into_iter().collect(),
+        ..Options::default()
+    };
+    let kinds = [("question", FieldKind::Text), ("image", FieldKind::List(Box::new(FieldKind::Image)))];
+    let schema = kinds.map(|(name, kind)| (name.to_owned(), kind)).into_iter().collect();
+    let (schemas, models) = (BTreeMap::from([("input", schema)]), BTreeMap::new());
+    let digest_file = |_: &Path| Ok(Digest::of(b""));
+    Write.build(&NodeInput { options: &options, schemas: &schemas, models: &models, digest_file: &digest_file })
+}
+
+#[test]
+fn a_path_that_says_no_format_and_images_in_csv_are_refused() {
+    let message = |path: &str, fields| {
+        let complaints = build(Path::new(path), fields).err().expect("it is refused");
+        format!("{}: {}", complaints[0].option.as_deref().unwrap_or_default(), complaints[0].message)
+    };
+    assert!(message("out/x.json", json!([])).starts_with("path: `x.json` does not say the format: expected a name"));
+    assert_eq!(message("x.csv", json!([])), "path: CSV cannot hold images, and field `image` is list<image>");
+    assert_eq!(message("x.jsonl", json!(["a", "a"])), "fields: `a` is named twice");
+}
+
+#[test]
+fn fields_asked_for_are_required_and_the_path_is_in_no_key() {
+    let stage = build(Path::new("x.csv"), json!(["question", "id"])).unwrap_or_else(|_| panic!("it fits"));
+    let names: Vec<_> = stage.reads["input"].fields.iter().map(|read| (read.name.as_str(), read.required)).collect();
+    assert_eq!(names, [("question", true)]);
+    let other = build(Path::new("folder/y.csv"), json!(["question", "id"])).unwrap_or_else(|_| panic!("it fits"));
+    assert_eq!(stage.identity, other.identity);
+    let packed = build(Path::new("x.csv.gz"), json!(["question"])).unwrap_or_else(|_| panic!("it fits"));
+    assert_ne!(stage.identity, packed.identity);
+    assert!(Write.options().iter().filter(|spec| spec.identity).all(|spec| spec.name != "path"));
+}
+
+#[test]
+fn a_pass_makes_folders_and_leaves_the_whole_file_or_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let context = StageContext {
+        seed: 0,
+        device: "cpu",
+        threads: 1,
+        blobs: &store,
+        checkpoint: &Nothing,
+        progress: &Nothing,
+        scratch: folder.path(),
+        cancel: &Cancel::default(),
+    };
+    let path = folder.path().join("a/b/x.jsonl");
+    let stage = build(&path, json!(["question"])).unwrap_or_else(|_| panic!("it fits"));
+    let Work::Sink(sink) = stage.work else { panic!("a sink") };
+    assert_eq!(sink.path(), path);
+    let record = Record { id: "1".into(), fields: Fields::from([("question".into(), Value::text("why?"))]) };
+    for finished in [false, true] {
+        let mut pass = sink.begin(&context).unwrap();
+        pass.take(std::slice::from_ref(&record)).unwrap();
+        if finished {
+            pass.finish().unwrap();
+        } else {
+            drop(pass);
+        }
+        let files: Vec<_> = std::fs::read_dir(folder.path().join("a/b")).unwrap().collect();
+        assert_eq!(files.len(), usize::from(finished));
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"question\":\"why?\"}\n");
+}
