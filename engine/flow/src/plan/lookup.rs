@@ -108,7 +108,7 @@ impl<'a> Grouper<'a> {
 
 /// The stored result of a unit, if it fits the unit and its blobs are there.
 pub(crate) fn find_unit(store: &Store, units: &mut Units<'_>, unit: &Unit) -> Result<Option<StoredUnit>, StageError> {
-    let Some(stored) = units.get(&unit.content) else { return Ok(None) };
+    let Some(stored) = units.get(&unit.content)? else { return Ok(None) };
     let fits = stored.rows.iter().all(|row| row.source < unit.records.len())
         && stored.drops.iter().all(|drop| drop.source < unit.records.len());
     let mut whole = fits;

@@ -183,7 +183,7 @@ impl<'a> Resolver<'a> {
         inputs: &Inputs,
     ) -> Result<(NodePlan, Option<NodeOutput>), StageError> {
         let node = &self.graph.nodes[id.0];
-        let mut units = self.store.units(&key.digest())?;
+        let mut units = self.store.units(&key.digest(), false)?;
         let mut output = NodeOutput::empty();
         let (mut records, mut cached, mut seconds) = (0, 0, 0.0);
         let mut rows = Vec::new();

@@ -105,10 +105,10 @@ pub fn run(
     let takes_part = needed(graph, &options.to);
     let mut nodes = Vec::new();
     for attempt in 1..=ATTEMPTS {
-        let lost = store.lost_blobs();
+        let lost = store.losses();
         let states = Loop::new(graph, store, options, on_event, &takes_part)?;
         // A blob that turned out to be damaged is a miss from now on: another attempt makes it anew.
-        let states = states.run(&|| attempt < ATTEMPTS && store.lost_blobs() > lost && !options.cancel.requested())?;
+        let states = states.run(&|| attempt < ATTEMPTS && store.losses() > lost && !options.cancel.requested())?;
         nodes = states.nodes.into_iter().flatten().collect();
         if !states.again {
             break;

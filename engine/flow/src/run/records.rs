@@ -61,7 +61,7 @@ pub(super) fn run_records<'a>(worker: &mut Worker<'a>, stage: &'a dyn RecordStag
     let key = NodeKey::of(worker.graph, worker.node, &digests);
     worker.past = Some(Past { key: key.to_json(), seconds: None });
     let mut flow = Flow {
-        units: worker.store.units(&key.digest())?,
+        units: worker.store.units(&key.digest(), false)?,
         worker,
         stage,
         models,
@@ -190,7 +190,7 @@ impl<'a> Flow<'_, 'a> {
             )));
         }
         self.worker.counts.computed += 1;
-        let stored = StoredUnit { content: unit.content, rows, drops, seconds };
+        let stored = StoredUnit { content: unit.content, rows, drops, seconds, failed: false };
         self.units.add(&stored)?;
         self.results.insert(unit.content, (stored.rows, stored.drops));
         Ok(())
