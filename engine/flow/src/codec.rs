@@ -110,12 +110,24 @@ pub struct Reader<'a> {
     rest: &'a [u8],
     /// The names of fields seen so far: few, and the same in every record.
     names: Vec<Arc<str>>,
+    /// Where in `names` the next one is likely to be: fields come in the same order in every record.
+    likely: usize,
 }
 
 impl<'a> Reader<'a> {
     /// A reader from the beginning of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, names: Vec::new() }
+        Self::with_names(bytes, Vec::new())
+    }
+
+    /// A reader that knows names of fields already, from [`Reader::into_names`]: one allocation a name, not one a block.
+    pub fn with_names(bytes: &'a [u8], names: Vec<Arc<str>>) -> Self {
+        Self { rest: bytes, names, likely: 0 }
+    }
+
+    /// The names of fields seen so far.
+    pub fn into_names(self) -> Vec<Arc<str>> {
+        self.names
     }
 
     /// Goes on with other bytes; the names of fields stay known.
@@ -245,8 +257,10 @@ impl<'a> Reader<'a> {
 
     fn name(&mut self) -> Option<Arc<str>> {
         let text = self.text()?;
-        if let Some(known) = self.names.iter().find(|known| ***known == *text) {
-            return Some(known.clone());
+        let likely = self.names.get(self.likely).filter(|known| ***known == *text).map(|_| self.likely);
+        if let Some(at) = likely.or_else(|| self.names.iter().position(|known| **known == *text)) {
+            self.likely = (at + 1) % self.names.len();
+            return Some(self.names[at].clone());
         }
         let name: Arc<str> = text.into();
         // Fields by the thousand are data with names of its own: remembering them would cost more than it saves.
@@ -262,7 +276,8 @@ impl<'a> Reader<'a> {
         Some(*first)
     }
 
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    /// The next bytes, as many as asked for.
+    pub fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         Some(taken)

@@ -13,11 +13,11 @@ use crate::stage::{Reads, Row, Unit};
 use crate::store::{Action, SegmentReader, Store, StoredUnit, Units};
 
 /// Readers of all record outputs of an action; `None` if one is missing or damaged.
-pub(crate) fn opened(
-    store: &Store,
+pub(crate) fn opened<'a>(
+    store: &'a Store,
     node: &Node,
     action: &Action,
-) -> Result<Option<Vec<(&'static str, SegmentReader)>>, StageError> {
+) -> Result<Option<Vec<(&'static str, SegmentReader<'a>)>>, StageError> {
     let mut readers = Vec::new();
     for port in node.stage.schemas.keys() {
         let Some(segment) = action.records.get(*port) else { return Ok(None) };

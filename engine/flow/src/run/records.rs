@@ -79,7 +79,8 @@ pub(super) fn run_records<'a>(worker: &mut Worker<'a>, stage: &'a dyn RecordStag
         return Ok(());
     }
     worker.past = Some(Past { key: key.to_json(), seconds: None });
-    let units = worker.job.store.units(&key.digest(), worker.fresh())?;
+    let mut units = worker.job.store.units(&key.digest(), worker.fresh())?;
+    units.describe(worker.node.kind, &key.to_json());
     let mut flow = Flow {
         worker,
         stage,
@@ -106,8 +107,7 @@ pub(super) fn run_records<'a>(worker: &mut Worker<'a>, stage: &'a dyn RecordStag
     } else {
         result?;
     }
-    flow.end(&key);
-    Ok(())
+    flow.end(&key)
 }
 
 impl<'a> Flow<'_, 'a> {
@@ -321,26 +321,29 @@ impl<'a> Flow<'_, 'a> {
     }
 
     /// The stream has ended: its identity, and a memo of all this.
-    fn end(mut self, key: &NodeKey) {
+    fn end(mut self, key: &NodeKey) -> Result<(), Stop> {
         self.outcomes.update(&self.undigested);
         self.worker.finding.seconds = self.seconds;
         self.worker.finding.waits = self.worker.partial_input();
         let computes_later = self.worker.job.dry && self.worker.finding.computes;
         let input = self.worker.record_inputs().next().and_then(|port| self.worker.identity_of(port));
-        let (Some(input), Some(port), false) = (input, self.worker.main_output(), computes_later) else { return };
+        let (Some(input), Some(port), false) = (input, self.worker.main_output(), computes_later) else {
+            return Ok(());
+        };
         self.worker.finding.complete = true;
         let mut identity = DigestBuilder::default();
         identity.part(input.digest.bytes()).part(self.outcomes.finalize().as_bytes());
         let count = self.worker.counts.records_out;
         self.worker.outputs.insert(port, StreamId { digest: identity.finish(), count });
         if self.worker.job.dry {
-            return;
+            return Ok(());
         }
         let mut files = self.units.files();
-        files.extend(self.worker.job.store.blob_files(&self.blobs));
+        files.extend(self.worker.job.store.blob_files(&self.blobs)?);
         let units = self.worker.counts.hits + self.worker.counts.computed;
         let rest = Rest { files, units, seconds: self.seconds, ..Rest::default() };
         self.worker.remember(key, key.digest(), rest);
+        Ok(())
     }
 }
 

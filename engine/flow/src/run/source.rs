@@ -83,7 +83,7 @@ pub(super) fn replay(worker: &mut Worker<'_>) -> Result<(), Stop> {
 pub(super) fn send_segments(
     worker: &mut Worker<'_>,
     key: &Digest,
-    readers: Vec<(&'static str, SegmentReader)>,
+    readers: Vec<(&'static str, SegmentReader<'_>)>,
 ) -> Result<Vec<Digest>, Stop> {
     let store = worker.job.store;
     let mut blobs = Vec::new();
@@ -112,10 +112,12 @@ pub(super) fn found(worker: &mut Worker<'_>, key: &NodeKey, action: &Action, blo
     for port in worker.node.stage.schemas.keys() {
         if let Some(segment) = action.records.get(*port) {
             worker.outputs.insert(port, StreamId { digest: segment.digest, count: segment.count });
-            files.push(worker.job.store.segment_file(segment));
+            files.push(segment.file());
         }
     }
-    files.extend(worker.job.store.blob_files(blobs));
+    if !worker.job.dry {
+        files.extend(worker.job.store.blob_files(blobs)?);
+    }
     worker.finding.records = match worker.node.inputs.is_empty() {
         true => worker.counts.records_out,
         false => worker.counts.records_in,

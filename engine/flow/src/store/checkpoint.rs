@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::StageError;
 use crate::stage::Checkpoint;
 
-use super::{Store, lock, read_if_there, write_atomic};
+use super::{Store, lock, read_if_there};
 
 /// The checkpoint of one key.
 pub struct StoreCheckpoint<'a> {
@@ -40,6 +40,10 @@ impl StoreCheckpoint<'_> {
     pub fn remove(&self) {
         // The manifest first: without it the rest is not a checkpoint.
         let _ = fs::remove_file(self.manifest_path());
+        self.store.forget(&self.manifest_path());
+        for part in lock(&self.current).parts.values() {
+            self.store.forget(&self.part_path(part));
+        }
         let _ = fs::remove_dir_all(&self.folder);
     }
 
@@ -97,13 +101,14 @@ impl StoreCheckpoint<'_> {
             let digest = Digest::of(bytes);
             let known = current.parts.values().chain(manifest.parts.values()).any(|known| *known == digest);
             if !known {
-                write_atomic(&self.part_path(&digest), |file| file.write_all(bytes))?;
+                self.store.write_atomic(&self.part_path(&digest), |file| file.write_all(bytes))?;
             }
             manifest.parts.insert(name.clone(), digest);
         }
         self.store.write_sealed(&self.manifest_path(), &manifest)?;
         for old in current.parts.values().filter(|old| !manifest.parts.values().any(|new| new == *old)) {
             let _ = fs::remove_file(self.part_path(old));
+            self.store.forget(&self.part_path(old));
         }
         *current = manifest;
         Ok(())

@@ -2,9 +2,7 @@
 //! of what came of which inputs, so that a node can be known to be a hit without reading a record. Losing it loses time only.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -13,7 +11,7 @@ use serde_json::Value as Json;
 use crate::digest::Digest;
 use crate::error::StageError;
 
-use super::{Segment, Store, lock};
+use super::{Store, lock};
 
 /// What is remembered of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -87,24 +85,17 @@ impl History {
 impl Store {
     /// The file of the action with this key, relative to the store.
     pub(crate) fn action_file(&self, key: &Digest) -> String {
-        self.relative(&self.place("actions", key, ".json"))
-    }
-
-    /// The file of a segment, relative to the store.
-    pub(crate) fn segment_file(&self, segment: &Segment) -> String {
-        self.relative(&self.segment_path(&segment.digest))
+        self.relative(&self.action_path(key)).unwrap_or_default()
     }
 
     /// Removes an action whose parts turned out to be missing: it counts as a loss, and is made anew.
     pub(crate) fn discard_action(&self, key: &Digest, why: &str) {
-        let path = self.place("actions", key, ".json");
-        lock(&self.notes).push(format!("action `{}` cannot be used: {why}; it is made anew", path.display()));
-        let _ = fs::remove_file(path);
-        self.losses.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn relative(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+        let path = self.action_path(key);
+        let note = format!("action `{}` cannot be used: {why}; it is made anew", path.display());
+        lock(&self.notes).new.push(note);
+        let _ = std::fs::remove_file(&path);
+        self.forget(&path);
+        self.count_loss();
     }
 
     /// What is remembered of the graph at `path`. Empty if nothing is.
