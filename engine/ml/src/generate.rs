@@ -1,9 +1,8 @@
 //! Sampling: prompts to completions, many sequences at a time, each by its own random numbers. Knows token ids only.
 //!
 //! What a sequence becomes depends on the weights, its prompt, its seed and the sampling settings, never on what is
-//! sampled beside it: only prompts of equal length share a batch, so there is no padding, and a matrix product gives
-//! each row the same bits in any company. (Products of very few rows take another path inside burn, so a batch is
-//! never smaller than `MIN_ROWS`; rows computed for nothing fill it up.)
+//! sampled beside it: only prompts of equal length share a batch, so there is no padding, and the model gives each row
+//! the same bits in any company.
 
 use burn::tensor::{Device, Tensor};
 use rand::{Rng, SeedableRng};
@@ -16,8 +15,7 @@ use crate::{Error, Result};
 
 /// Sequences that are decoded together at most, per worker.
 const MAX_ROWS: usize = 96;
-/// Rows of a matrix product at least. Below 256 numbers in a product's result, sums run in another order; with this
-/// many rows, layers of a width above 32 are past that.
+/// Sequences that a job holds at least, where there are so many: fewer leave the processor's vectors half empty.
 const MIN_ROWS: usize = 8;
 
 /// How tokens are drawn.
@@ -176,10 +174,9 @@ fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &S
         generation: Generation::default(),
         position,
     };
-    // One row each; a row without a stream is a copy or finished, and computed for nothing.
+    // One row each; a row without a stream is finished, and computed for nothing until the rows are compacted.
     let mut rows: Vec<Option<Stream>> =
         job.iter().zip(positions).enumerate().map(|sample| Some(stream(sample))).collect();
-    rows.resize(fill_rows(rows.len()), None);
     let mut finished = vec![Generation::default(); job.len()];
     let mut logits = read_logits(model.logits(hidden))?;
     loop {
@@ -207,23 +204,14 @@ fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &S
     }
 }
 
-/// The rows of a batch of `streams` sequences.
-fn fill_rows(streams: usize) -> usize {
-    streams.max(MIN_ROWS)
-}
-
 /// Drops rows without a stream. The cache is copied for it, so it waits until an eighth of the rows can go.
 fn compact(cache: &mut KvCache, rows: &mut Vec<Option<Stream>>, device: &Device) {
     let kept: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].is_some()).collect();
-    let count = fill_rows(kept.len());
-    if count * 8 > rows.len() * 7 {
+    if kept.len() * 8 > rows.len() * 7 {
         return;
     }
-    let mut selected = kept.clone();
-    selected.resize(count, kept[0]);
-    cache.select_rows(row_indices(&selected, device));
+    cache.select_rows(row_indices(&kept, device));
     rows.retain(Option::is_some);
-    rows.resize(count, None);
 }
 
 /// Runs the prompts of a job once each, and gives every sample a row: the cache, the hidden state of the last token
@@ -246,23 +234,19 @@ fn prefill(
         image_numbers.push((first..images.len()).collect());
     }
     let features = model.encode_images(&images)?;
-    let mut sequences: Vec<Sequence<'_>> = distinct
+    let sequences: Vec<Sequence<'_>> = distinct
         .iter()
         .zip(&image_numbers)
         .map(|(request, images)| Sequence { tokens: &requests[*request].prompt.tokens, images })
         .collect();
-    let tokens = sequences[0].tokens.len();
-    sequences.resize(sequences.len().max(MIN_ROWS.div_ceil(tokens.max(1))), sequences[0]);
     let batch = model.batch(&sequences, &features, Padding::Right)?;
     let mut cache = KvCache::new(&model.config().text, batch.rows, batch.width + max_new_tokens, device);
     let hidden = model.hidden(&batch, &features, Some(&mut cache))?;
     let row_of = |request: usize| distinct.iter().position(|other| *other == request).unwrap_or_default();
-    let sources: Vec<usize> = job.iter().map(|sample| row_of(sample.request)).collect();
-    let mut rows = sources.clone();
-    rows.resize(fill_rows(rows.len()), sources[0]);
+    let rows: Vec<usize> = job.iter().map(|sample| row_of(sample.request)).collect();
     cache.select_rows(row_indices(&rows, device));
     let last: Vec<usize> = rows.iter().map(|row| (row + 1) * batch.width - 1).collect();
-    let positions = sources.iter().map(|row| batch.next_positions()[*row]).collect();
+    let positions = rows.iter().map(|row| batch.next_positions()[*row]).collect();
     Ok((cache, hidden.select(0, row_indices(&last, device)), positions))
 }
 
