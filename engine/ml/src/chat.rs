@@ -146,12 +146,18 @@ impl Processor {
             Part::Image(file) => Some(file),
             Part::Text(_) => None,
         });
-        files
-            .map(|file| match &self.images {
-                Some(images) => images.processor.process(file).map(Arc::new),
-                None => Err(Error::chat("the messages hold an image, but the model has no vision tower")),
-            })
-            .collect()
+        files.map(|file| self.process_image(file).map(Arc::new)).collect()
+    }
+
+    /// An encoded PNG or JPEG file as the vision tower takes it.
+    ///
+    /// # Errors
+    /// When the image cannot be used, or the model has no vision tower.
+    pub fn process_image(&self, file: &[u8]) -> Result<ImagePatches> {
+        match &self.images {
+            Some(images) => images.processor.process(file),
+            None => Err(Error::chat("the messages hold an image, but the model has no vision tower")),
+        }
     }
 
     /// Puts one image token per feature where the template wrote one per image.

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::device::{cores, in_workers, is_cpu};
 use crate::model::{KvCache, Model, Padding, Sequence, row_indices};
+use crate::stop::Stop;
 use crate::types::{ImagePatches, Prompt};
 use crate::{Error, Result};
 
@@ -78,15 +79,17 @@ pub struct Generation {
 }
 
 /// Completes every request, on the CPU with `workers` threads side by side (zero: one per core). The results come in
-/// the order of the requests and their seeds.
+/// the order of the requests and their seeds. `stop` is asked before every token.
 ///
 /// # Errors
-/// When a setting is out of range, a prompt does not fit the model, or the logits are no numbers.
+/// When a setting is out of range, a prompt does not fit the model, or the logits are no numbers; [`Error::Stopped`] after a
+/// stop.
 pub fn generate(
     model: &Model,
     requests: &[Request<'_>],
     sampling: &Sampling,
     workers: usize,
+    stop: Stop<'_>,
 ) -> Result<Vec<Vec<Generation>>> {
     sampling.check()?;
     let model = model.without_gradients();
@@ -97,7 +100,7 @@ pub fn generate(
     };
     let jobs = jobs(requests, workers);
     let finished = in_workers(jobs, workers, |_, job| {
-        let generations = run_job(&model, requests, &job, sampling);
+        let generations = run_job(&model, requests, &job, sampling, stop);
         generations.map(|generations| (job, generations))
     })?;
     let mut results: Vec<Vec<Generation>> =
@@ -164,10 +167,16 @@ impl Stream {
     }
 }
 
-fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &Sampling) -> Result<Vec<Generation>> {
+fn run_job(
+    model: &Model,
+    requests: &[Request<'_>],
+    job: &[Sample],
+    sampling: &Sampling,
+    stop: Stop<'_>,
+) -> Result<Vec<Generation>> {
     let vocabulary = model.config().text.vocab_size;
     let placeholder = model.config().image_token.map(|token| token as usize);
-    let (mut cache, hidden, positions) = prefill(model, requests, job, sampling.max_new_tokens)?;
+    let (mut cache, hidden, positions) = prefill(model, requests, job, sampling.max_new_tokens, stop)?;
     let stream = |(place, (sample, position)): (usize, (&Sample, u32))| Stream {
         place,
         random: ChaCha8Rng::seed_from_u64(requests[sample.request].seeds[sample.index]),
@@ -191,6 +200,7 @@ fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &S
         if rows.iter().all(Option::is_none) {
             return Ok(finished);
         }
+        stop.check()?;
         compact(&mut cache, &mut rows, model.device());
         let next = |row: &mut Option<Stream>| match row {
             Some(stream) => {
@@ -221,6 +231,7 @@ fn prefill(
     requests: &[Request<'_>],
     job: &[Sample],
     max_new_tokens: usize,
+    stop: Stop<'_>,
 ) -> Result<(KvCache, Tensor<2>, Vec<u32>)> {
     let device = model.device();
     let mut distinct: Vec<usize> = job.iter().map(|sample| sample.request).collect();
@@ -233,7 +244,9 @@ fn prefill(
         images.extend(own);
         image_numbers.push((first..images.len()).collect());
     }
+    stop.check()?;
     let features = model.encode_images(&images)?;
+    stop.check()?;
     let sequences: Vec<Sequence<'_>> = distinct
         .iter()
         .zip(&image_numbers)
@@ -340,6 +353,8 @@ fn candidates(weights: &[f32], total: f64, sampling: &Sampling) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::types::ModelFiles;
@@ -353,24 +368,59 @@ mod tests {
         Sampling { temperature: 0.8, top_p: 0.95, top_k: None, max_new_tokens: 16, stop_tokens: vec![492, 17, 220] }
     }
 
+    /// A model so narrow that the products of a few rows are small ones.
+    fn narrow_model() -> Model {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/cases/kill/model");
+        Model::load(&ModelFiles::from_folder(&folder).unwrap().with_init(1), &Device::flex()).unwrap()
+    }
+
+    /// Prompts of three lengths for `model`, one with an image of 16 patches.
+    fn prompts(model: &Model) -> Vec<Prompt> {
+        let vocabulary = model.config().text.vocab_size as u32 - 20;
+        let text = |length: u32, shift: u32| -> Vec<u32> {
+            (0..length).map(|index| (index * 37 + shift) % vocabulary).collect()
+        };
+        let prompt = |length, shift| Prompt { tokens: text(length, shift), images: Vec::new() };
+        let pixels = (0..16 * 1176).map(|index| ((index * 31) as f32).sin()).collect();
+        let mut tokens = vec![model.config().image_token.unwrap(); 4];
+        tokens.extend(text(8, 2));
+        let shown = Prompt { tokens, images: vec![Arc::new(ImagePatches { pixels, grid: [1, 4, 4] })] };
+        vec![prompt(12, 1), shown, prompt(9, 3), prompt(12, 4), prompt(5, 5)]
+    }
+
     #[test]
     fn a_sample_does_not_depend_on_its_company() {
-        let model = model();
-        let prompt = |length: u32, shift: u32| Prompt {
-            tokens: (0..length).map(|index| (index * 37 + shift) % 480).collect(),
-            images: Vec::new(),
-        };
-        let prompts = [prompt(12, 1), prompt(12, 2), prompt(9, 3), prompt(12, 4), prompt(5, 5)];
+        for model in [model(), narrow_model()] {
+            check_company(&model);
+        }
+    }
+
+    fn check_company(model: &Model) {
+        let prompts = prompts(model);
         let seeds: Vec<u64> = (100..140).collect();
         let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, seeds: &seeds }).collect();
-        let together = generate(&model, &requests, &sampling(), 2).unwrap();
-        assert_eq!(together, generate(&model, &requests, &sampling(), 1).unwrap());
+        let together = generate(model, &requests, &sampling(), 2, Stop::NEVER).unwrap();
+        assert_eq!(together, generate(model, &requests, &sampling(), 1, Stop::NEVER).unwrap());
         for (prompt, expected) in prompts.iter().zip(&together) {
             for (seed, expected) in seeds.iter().zip(expected).step_by(7) {
-                let alone = generate(&model, &[Request { prompt, seeds: &[*seed] }], &sampling(), 1).unwrap();
+                let alone =
+                    generate(model, &[Request { prompt, seeds: &[*seed] }], &sampling(), 1, Stop::NEVER).unwrap();
                 assert_eq!(alone[0][0], *expected);
             }
         }
+    }
+
+    #[test]
+    fn a_stop_ends_sampling_before_the_next_token() {
+        let model = narrow_model();
+        let prompts = prompts(&model);
+        let sampling = Sampling { stop_tokens: Vec::new(), ..sampling() };
+        let asked = AtomicUsize::new(0);
+        let requested = || asked.fetch_add(1, Ordering::Relaxed) >= 5;
+        let request = Request { prompt: &prompts[0], seeds: &[1] };
+        let stopped = generate(&model, &[request], &sampling, 1, Stop::when(&requested));
+        assert!(matches!(stopped, Err(Error::Stopped)));
+        assert_eq!(asked.load(Ordering::Relaxed), 6);
     }
 
     #[test]
@@ -378,7 +428,7 @@ mod tests {
         let model = model();
         let prompt = Prompt { tokens: vec![1, 2, 3, 4], images: Vec::new() };
         let request = Request { prompt: &prompt, seeds: &[5, 6] };
-        for generation in &generate(&model, &[request], &sampling(), 1).unwrap()[0] {
+        for generation in &generate(&model, &[request], &sampling(), 1, Stop::NEVER).unwrap()[0] {
             let tokens = [prompt.tokens.as_slice(), &generation.tokens].concat();
             let features = model.no_images();
             let sequence = Sequence { tokens: &tokens, images: &[] };
