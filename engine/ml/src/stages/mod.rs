@@ -14,6 +14,9 @@ mod sampling;
 mod sft;
 mod training;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
