@@ -20,6 +20,7 @@ pub struct Processor {
     tokenizer: Tokenizer,
     images: Option<Images>,
     template: Environment<'static>,
+    max_positions: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl Processor {
             }
             _ => None,
         };
-        Ok(Processor { tokenizer, images, template: load_template(files)? })
+        Ok(Processor { tokenizer, images, template: load_template(files)?, max_positions: config.text.max_positions })
     }
 
     /// The same processor with another upper bound on the pixels of an image.
@@ -133,6 +134,11 @@ impl Processor {
     /// Every token at which sampling stops, the end of a turn first.
     pub fn stop_tokens(&self) -> &[u32] {
         self.tokenizer.stop_tokens()
+    }
+
+    /// Tokens of the longest sequence that the model was made for.
+    pub fn max_positions(&self) -> usize {
+        self.max_positions
     }
 
     /// The token that ends an assistant's turn.

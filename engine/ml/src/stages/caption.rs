@@ -90,7 +90,7 @@ impl Kind for Caption {
         let mut schema = node.schemas["input"].clone();
         schema.insert(options.output.clone(), FieldKind::Text);
         Ok(Stage {
-            version: 1,
+            version: 2,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),

@@ -118,7 +118,7 @@ impl Kind for Eval {
             schema.insert(name.to_owned(), kind);
         }
         Ok(Stage {
-            version: 1,
+            version: 2,
             identity: json!({ "prompting": prompting.identity(), "grader": ruminate_grade::VERSION }),
             reads: BTreeMap::from([("input", reads.clone())]),
             schemas: BTreeMap::from([("items", schema)]),

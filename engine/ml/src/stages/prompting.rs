@@ -127,10 +127,15 @@ impl Prompting {
             messages.push(Message::text("system", system.render(record)?));
         }
         messages.push(Message { role: "user".to_owned(), content });
-        processor.encode(&messages, true).map_err(|error| match (&self.image, &error) {
+        let prompt = processor.encode(&messages, true).map_err(|error| match (&self.image, &error) {
             (Some(field), Error::Image { message }) => format!("field `{field}`: {message}"),
             _ => error.to_string(),
-        })
+        })?;
+        let most = processor.max_positions();
+        if prompt.tokens.len() >= most {
+            return Err(format!("the prompt leaves no room for an answer in the model's {most} tokens"));
+        }
+        Ok(prompt)
     }
 
     /// The images of [`Prompting::encode`] alone.

@@ -92,7 +92,7 @@ impl Kind for ReasoningSample {
             schema.insert(name.to_owned(), kind);
         }
         Ok(Stage {
-            version: 1,
+            version: 2,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),

@@ -17,8 +17,11 @@ use ruminate_flow::stage::{
 };
 use serde_json::{Value as Json, json};
 
+use super::images::RecordImages;
+use super::loaded::Loaded;
+use super::prompting::Prompting;
 use super::{inspector, kinds};
-use crate::types::ModelFiles;
+use crate::types::{ImageSource as _, ModelFiles};
 
 type Parts = BTreeMap<String, Vec<u8>>;
 
@@ -123,8 +126,8 @@ impl Bench {
     }
 
     /// Problems of which the first and the last are good, with what is said of the others.
-    fn some_bad(&self) -> (Vec<Record>, [(usize, &'static str); 5]) {
-        let mut records: Vec<Record> = (0..7).map(|index| self.problem(index)).collect();
+    fn some_bad(&self) -> (Vec<Record>, [(usize, &'static str); 6]) {
+        let mut records: Vec<Record> = (0..8).map(|index| self.problem(index)).collect();
         let set = |record: &mut Record, field: &str, value: Value| _ = record.fields.insert(field.into(), value);
         set(&mut records[1], "image", Value::Blob(self.put(b"no image at all", "image/png").unwrap()));
         let blob = Blob { digest: Digest::of(b"lost"), bytes: 4, media_type: "image/png".into() };
@@ -132,12 +135,14 @@ impl Bench {
         set(&mut records[3], "image", Value::Int(3));
         records[4].fields.remove("image");
         set(&mut records[5], "question", Value::text("what is <|image_pad|>?"));
+        set(&mut records[6], "question", Value::text("very many words ".repeat(300)));
         let reasons = [
             (1, "field `image`: "),
             (2, "field `image`: "),
             (3, "field `image` holds `int`, expected an image"),
             (4, "field `image` is missing, expected an image"),
             (5, "more image tokens than images"),
+            (6, "the prompt leaves no room for an answer in the model's 512 tokens"),
         ];
         (records, reasons)
     }
@@ -212,7 +217,7 @@ fn a_bad_record_fails_alone_and_its_neighbours_are_as_without_it() {
             let Outcome::Failed { reason: found } = &outcomes[index] else { panic!("{kind} {index}: {outcomes:?}") };
             assert!(found.contains(reason) && !found.contains("record `"), "{kind}: {found}");
         }
-        for index in [0, 6] {
+        for index in [0, 7] {
             let alone = bench.records(kind, options.clone(), &records[index..=index]).unwrap();
             assert_eq!(outcomes[index], alone[0], "{kind}");
         }
@@ -233,7 +238,7 @@ fn a_bad_record_of_a_whole_stream_is_named_with_what_to_do() {
         for (index, reason) in bad {
             check(&records[index], reason);
         }
-        let mut unanswered = records[6].clone();
+        let mut unanswered = records[7].clone();
         unanswered.fields.insert("answer".into(), Value::Null);
         check(&unanswered, "field `answer` holds nothing, expected text");
     }
@@ -279,6 +284,26 @@ fn a_stop_before_anything_gives_nothing_and_breaks_nothing() {
     // A deadline that has passed is a stop as well.
     bench.cancel = Cancel::default().until(Some(std::time::Instant::now()));
     assert!(matches!(bench.records("caption", json!({}), &records), Err(StageError::Interrupted)));
+}
+
+#[test]
+fn images_are_the_same_whether_they_were_kept_or_are_prepared_again() {
+    let bench = Bench::new();
+    let records: Vec<Record> = (0..2).map(|index| bench.problem(index)).collect();
+    let options = json!({ "prompt": null, "system": null, "image": "image", "max-pixels": 3136 });
+    let prompts = ("{{ question }}", "");
+    let prompting = Prompting::new(&serde_json::from_value(options).unwrap(), &bench.model.traits, prompts).unwrap();
+    let loaded = Loaded::load(&bench.model, &prompting, &bench.context()).unwrap();
+    let images = RecordImages::new(&records, &prompting, &loaded.processor, &bench);
+    let prepared = |index: usize| prompting.encode(&records[index], &loaded.processor, &bench).unwrap().images;
+    images.keep(0, prepared(0));
+    for index in 0..2 {
+        assert_eq!(images.images(index).unwrap(), prepared(index));
+    }
+    bench.blobs.lock().unwrap().clear();
+    assert_eq!(images.images(0).unwrap().len(), 1);
+    let error = images.images(1).unwrap_err().to_string();
+    assert!(error.contains("record `p1`: field `image`: the store has no blob"), "{error}");
 }
 
 #[test]
