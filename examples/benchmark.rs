@@ -224,7 +224,7 @@ fn sft(bench: &Bench) -> Result<Vec<Row>> {
             },
         }}),
     )?;
-    let (_, steps) = bench.node(&graph, "sft", "sft.metrics")?;
+    let (_, steps) = bench.node(&graph, "sft", "sft.timings")?;
     let of = |name: &str| Figures::new(steps.iter().filter_map(|step| step[name].as_f64()).collect());
     let (seconds, speed) = (of("seconds")?, of("tokens_per_second")?);
     Ok(vec![Row {

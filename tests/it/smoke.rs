@@ -82,6 +82,16 @@ fn records(workplace: &Workplace) {
     {
         assert!(metrics[0][figure].is_number(), "{figure}: {}", metrics[0]);
     }
+    let timings = workplace.ruminate(&["show", GRAPH, "grpo.timings", "--json"]).expect(0).json_lines();
+    assert!(timings.len() == 2 && timings[0]["seconds"].is_number() && metrics[0]["seconds"].is_null());
+    // A step names the records that it was trained on.
+    let problems = workplace.ruminate(&["show", GRAPH, "problems", "--json"]).expect(0).json_lines();
+    let ids: Vec<&Json> = problems.iter().map(|problem| &problem["id"]).collect();
+    let trained: Vec<&Json> = metrics.iter().flat_map(|step| step["records"].as_array().unwrap()).collect();
+    assert_eq!(trained.len(), 8, "four problems a step");
+    assert!(trained.iter().all(|id| ids.contains(id)), "{trained:?}");
+    assert!(metrics[0]["batch"].is_string() && metrics[0]["batch"] != metrics[1]["batch"]);
+    assert!(metrics[0]["completions"].is_string());
     let dropped = workplace.ruminate(&["show", GRAPH, "best", "--dropped", "--json"]).expect(0).json_lines();
     assert!(!dropped.is_empty());
 
@@ -125,22 +135,9 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
         child.wait().expect("it ends");
     }
     killed.ruminate(&arguments).expect(0);
-    for node in ["traces", "best", "grpo.metrics"] {
+    for node in ["traces", "best", "sft.metrics", "grpo.metrics"] {
         let show = ["show", GRAPH, node, "--json"];
-        let strip = |text: String| -> Vec<Json> {
-            let mut lines: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            for line in &mut lines {
-                // Times differ between any two runs.
-                let object = line.as_object_mut().unwrap();
-                object.retain(|name, _| !name.contains("seconds") && name != "tokens_per_second");
-            }
-            lines
-        };
-        assert_eq!(
-            strip(whole.ruminate(&show).expect(0).stdout),
-            strip(killed.ruminate(&show).expect(0).stdout),
-            "{node}"
-        );
+        assert_eq!(whole.ruminate(&show).expect(0).stdout, killed.ruminate(&show).expect(0).stdout, "{node}");
     }
     let weights = |workplace: &Workplace, name: &str| {
         let folder = workplace.path(name);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use ruminate_ml::model::Model;
+use ruminate_ml::stop::Stop;
 use ruminate_ml::train::{
-    CheckpointEvery, Completion, Control, GrpoMetrics, GrpoOptions, MemoryProgress, Reward, Session, SftMetrics,
-    SftOptions, train_grpo, train_sft,
+    CheckpointEvery, Completion, Control, GrpoOptions, GrpoStep, MemoryProgress, Reward, Session, SftOptions, SftStep,
+    train_grpo, train_sft,
 };
 use ruminate_ml::types::{Example, ImagePatches, ModelFiles, Prompt};
 
@@ -51,14 +52,15 @@ fn sft(model: &Model, workers: usize, micro_batch_size: usize) -> Result<(), Box
         ..SftOptions::default()
     };
     let mut seconds = Vec::new();
-    let mut on_step = |metrics: &SftMetrics| {
-        seconds.push(metrics.seconds);
+    let mut on_step = |step: &SftStep| {
+        seconds.push(step.timings.seconds);
         Control::Continue
     };
     let checkpoint = CheckpointEvery { steps: None, seconds: None };
     let mut progress = MemoryProgress::default();
-    let mut session = Session { workers, checkpoint, progress: &mut progress, on_step: &mut on_step };
-    train_sft(model, &examples, &options, &mut session)?;
+    let stop = Stop::NEVER;
+    let mut session = Session { workers, checkpoint, progress: &mut progress, on_step: &mut on_step, stop };
+    train_sft(model, &examples, &examples, &options, &mut session)?;
     println!("sft   workers {workers} micro-batch {micro_batch_size:2}: {:.1} ms a step", middle(seconds) * 1e3);
     Ok(())
 }
@@ -82,15 +84,16 @@ fn grpo(model: &Model, workers: usize, micro_batch_size: usize, kl_coefficient: 
         Ok(completions.iter().map(|completion| Reward { total: even(completion) as f64, parts: Vec::new() }).collect())
     };
     let (mut rollout, mut update) = (Vec::new(), Vec::new());
-    let mut on_step = |metrics: &GrpoMetrics| {
-        rollout.push(metrics.rollout_seconds);
-        update.push(metrics.update_seconds);
+    let mut on_step = |step: &GrpoStep| {
+        rollout.push(step.timings.rollout_seconds);
+        update.push(step.timings.update_seconds);
         Control::Continue
     };
     let checkpoint = CheckpointEvery { steps: None, seconds: None };
     let mut progress = MemoryProgress::default();
-    let mut session = Session { workers, checkpoint, progress: &mut progress, on_step: &mut on_step };
-    train_grpo(model, &prompts, &[127], &options, &mut reward, &mut session)?;
+    let stop = Stop::NEVER;
+    let mut session = Session { workers, checkpoint, progress: &mut progress, on_step: &mut on_step, stop };
+    train_grpo(model, &prompts, &prompts, &[127], &options, &mut reward, &mut session)?;
     println!(
         "grpo  workers {workers} micro-batch {micro_batch_size:2} kl {kl_coefficient}: rollout {:.0} ms, update {:.0} ms",
         middle(rollout) * 1e3,

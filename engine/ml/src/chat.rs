@@ -20,6 +20,7 @@ pub struct Processor {
     tokenizer: Tokenizer,
     images: Option<Images>,
     template: Environment<'static>,
+    max_positions: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl Processor {
             }
             _ => None,
         };
-        Ok(Processor { tokenizer, images, template: load_template(files)? })
+        Ok(Processor { tokenizer, images, template: load_template(files)?, max_positions: config.text.max_positions })
     }
 
     /// The same processor with another upper bound on the pixels of an image.
@@ -135,6 +136,11 @@ impl Processor {
         self.tokenizer.stop_tokens()
     }
 
+    /// Tokens of the longest sequence that the model was made for.
+    pub fn max_positions(&self) -> usize {
+        self.max_positions
+    }
+
     /// The token that ends an assistant's turn.
     pub fn end_of_turn(&self) -> u32 {
         self.tokenizer.end_of_turn()
@@ -146,12 +152,18 @@ impl Processor {
             Part::Image(file) => Some(file),
             Part::Text(_) => None,
         });
-        files
-            .map(|file| match &self.images {
-                Some(images) => images.processor.process(file).map(Arc::new),
-                None => Err(Error::chat("the messages hold an image, but the model has no vision tower")),
-            })
-            .collect()
+        files.map(|file| self.process_image(file).map(Arc::new)).collect()
+    }
+
+    /// An encoded PNG or JPEG file as the vision tower takes it.
+    ///
+    /// # Errors
+    /// When the image cannot be used, or the model has no vision tower.
+    pub fn process_image(&self, file: &[u8]) -> Result<ImagePatches> {
+        match &self.images {
+            Some(images) => images.processor.process(file),
+            None => Err(Error::chat("the messages hold an image, but the model has no vision tower")),
+        }
     }
 
     /// Puts one image token per feature where the template wrote one per image.

@@ -90,6 +90,9 @@ pub enum Error {
         /// The step, the quantity, what to try.
         message: String,
     },
+    /// The caller asked to stop, and the work was given up.
+    #[error("stopped on request before the work was done")]
+    Stopped,
     /// The caller stopped the training; its progress was saved.
     #[error(
         "training was interrupted after step {step} of {steps}; its progress is saved, and the next run continues there"

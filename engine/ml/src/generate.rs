@@ -1,9 +1,8 @@
 //! Sampling: prompts to completions, many sequences at a time, each by its own random numbers. Knows token ids only.
 //!
 //! What a sequence becomes depends on the weights, its prompt, its seed and the sampling settings, never on what is
-//! sampled beside it: only prompts of equal length share a batch, so there is no padding, and a matrix product gives
-//! each row the same bits in any company. (Products of very few rows take another path inside burn, so a batch is
-//! never smaller than `MIN_ROWS`; rows computed for nothing fill it up.)
+//! sampled beside it: only prompts of equal length share a batch, so there is no padding, and the model gives each row
+//! the same bits in any company.
 
 use burn::tensor::{Device, Tensor};
 use rand::{Rng, SeedableRng};
@@ -11,13 +10,13 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::device::{cores, in_workers, is_cpu};
 use crate::model::{KvCache, Model, Padding, Sequence, row_indices};
+use crate::stop::Stop;
 use crate::types::{ImagePatches, Prompt};
 use crate::{Error, Result};
 
 /// Sequences that are decoded together at most, per worker.
 const MAX_ROWS: usize = 96;
-/// Rows of a matrix product at least. Below 256 numbers in a product's result, sums run in another order; with this
-/// many rows, layers of a width above 32 are past that.
+/// Sequences that a job holds at least, where there are so many: fewer leave the processor's vectors half empty.
 const MIN_ROWS: usize = 8;
 
 /// How tokens are drawn.
@@ -80,15 +79,17 @@ pub struct Generation {
 }
 
 /// Completes every request, on the CPU with `workers` threads side by side (zero: one per core). The results come in
-/// the order of the requests and their seeds.
+/// the order of the requests and their seeds. `stop` is asked before every token.
 ///
 /// # Errors
-/// When a setting is out of range, a prompt does not fit the model, or the logits are no numbers.
+/// When a setting is out of range, a prompt does not fit the model, or the logits are no numbers; [`Error::Stopped`] after a
+/// stop.
 pub fn generate(
     model: &Model,
     requests: &[Request<'_>],
     sampling: &Sampling,
     workers: usize,
+    stop: Stop<'_>,
 ) -> Result<Vec<Vec<Generation>>> {
     sampling.check()?;
     let model = model.without_gradients();
@@ -99,7 +100,7 @@ pub fn generate(
     };
     let jobs = jobs(requests, workers);
     let finished = in_workers(jobs, workers, |_, job| {
-        let generations = run_job(&model, requests, &job, sampling);
+        let generations = run_job(&model, requests, &job, sampling, stop);
         generations.map(|generations| (job, generations))
     })?;
     let mut results: Vec<Vec<Generation>> =
@@ -166,20 +167,25 @@ impl Stream {
     }
 }
 
-fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &Sampling) -> Result<Vec<Generation>> {
+fn run_job(
+    model: &Model,
+    requests: &[Request<'_>],
+    job: &[Sample],
+    sampling: &Sampling,
+    stop: Stop<'_>,
+) -> Result<Vec<Generation>> {
     let vocabulary = model.config().text.vocab_size;
     let placeholder = model.config().image_token.map(|token| token as usize);
-    let (mut cache, hidden, positions) = prefill(model, requests, job, sampling.max_new_tokens)?;
+    let (mut cache, hidden, positions) = prefill(model, requests, job, sampling.max_new_tokens, stop)?;
     let stream = |(place, (sample, position)): (usize, (&Sample, u32))| Stream {
         place,
         random: ChaCha8Rng::seed_from_u64(requests[sample.request].seeds[sample.index]),
         generation: Generation::default(),
         position,
     };
-    // One row each; a row without a stream is a copy or finished, and computed for nothing.
+    // One row each; a row without a stream is finished, and computed for nothing until the rows are compacted.
     let mut rows: Vec<Option<Stream>> =
         job.iter().zip(positions).enumerate().map(|sample| Some(stream(sample))).collect();
-    rows.resize(fill_rows(rows.len()), None);
     let mut finished = vec![Generation::default(); job.len()];
     let mut logits = read_logits(model.logits(hidden))?;
     loop {
@@ -194,6 +200,7 @@ fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &S
         if rows.iter().all(Option::is_none) {
             return Ok(finished);
         }
+        stop.check()?;
         compact(&mut cache, &mut rows, model.device());
         let next = |row: &mut Option<Stream>| match row {
             Some(stream) => {
@@ -207,23 +214,14 @@ fn run_job(model: &Model, requests: &[Request<'_>], job: &[Sample], sampling: &S
     }
 }
 
-/// The rows of a batch of `streams` sequences.
-fn fill_rows(streams: usize) -> usize {
-    streams.max(MIN_ROWS)
-}
-
 /// Drops rows without a stream. The cache is copied for it, so it waits until an eighth of the rows can go.
 fn compact(cache: &mut KvCache, rows: &mut Vec<Option<Stream>>, device: &Device) {
     let kept: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].is_some()).collect();
-    let count = fill_rows(kept.len());
-    if count * 8 > rows.len() * 7 {
+    if kept.len() * 8 > rows.len() * 7 {
         return;
     }
-    let mut selected = kept.clone();
-    selected.resize(count, kept[0]);
-    cache.select_rows(row_indices(&selected, device));
+    cache.select_rows(row_indices(&kept, device));
     rows.retain(Option::is_some);
-    rows.resize(count, None);
 }
 
 /// Runs the prompts of a job once each, and gives every sample a row: the cache, the hidden state of the last token
@@ -233,6 +231,7 @@ fn prefill(
     requests: &[Request<'_>],
     job: &[Sample],
     max_new_tokens: usize,
+    stop: Stop<'_>,
 ) -> Result<(KvCache, Tensor<2>, Vec<u32>)> {
     let device = model.device();
     let mut distinct: Vec<usize> = job.iter().map(|sample| sample.request).collect();
@@ -245,24 +244,22 @@ fn prefill(
         images.extend(own);
         image_numbers.push((first..images.len()).collect());
     }
+    stop.check()?;
     let features = model.encode_images(&images)?;
-    let mut sequences: Vec<Sequence<'_>> = distinct
+    stop.check()?;
+    let sequences: Vec<Sequence<'_>> = distinct
         .iter()
         .zip(&image_numbers)
         .map(|(request, images)| Sequence { tokens: &requests[*request].prompt.tokens, images })
         .collect();
-    let tokens = sequences[0].tokens.len();
-    sequences.resize(sequences.len().max(MIN_ROWS.div_ceil(tokens.max(1))), sequences[0]);
     let batch = model.batch(&sequences, &features, Padding::Right)?;
     let mut cache = KvCache::new(&model.config().text, batch.rows, batch.width + max_new_tokens, device);
     let hidden = model.hidden(&batch, &features, Some(&mut cache))?;
     let row_of = |request: usize| distinct.iter().position(|other| *other == request).unwrap_or_default();
-    let sources: Vec<usize> = job.iter().map(|sample| row_of(sample.request)).collect();
-    let mut rows = sources.clone();
-    rows.resize(fill_rows(rows.len()), sources[0]);
+    let rows: Vec<usize> = job.iter().map(|sample| row_of(sample.request)).collect();
     cache.select_rows(row_indices(&rows, device));
     let last: Vec<usize> = rows.iter().map(|row| (row + 1) * batch.width - 1).collect();
-    let positions = sources.iter().map(|row| batch.next_positions()[*row]).collect();
+    let positions = rows.iter().map(|row| batch.next_positions()[*row]).collect();
     Ok((cache, hidden.select(0, row_indices(&last, device)), positions))
 }
 
@@ -354,87 +351,4 @@ fn candidates(weights: &[f32], total: f64, sampling: &Sampling) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-    use crate::types::ModelFiles;
-
-    fn model() -> Model {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/model/tiny");
-        Model::load(&ModelFiles::from_folder(&folder).unwrap(), &Device::flex()).unwrap()
-    }
-
-    fn sampling() -> Sampling {
-        Sampling { temperature: 0.8, top_p: 0.95, top_k: None, max_new_tokens: 16, stop_tokens: vec![492, 17, 220] }
-    }
-
-    #[test]
-    fn a_sample_does_not_depend_on_its_company() {
-        let model = model();
-        let prompt = |length: u32, shift: u32| Prompt {
-            tokens: (0..length).map(|index| (index * 37 + shift) % 480).collect(),
-            images: Vec::new(),
-        };
-        let prompts = [prompt(12, 1), prompt(12, 2), prompt(9, 3), prompt(12, 4), prompt(5, 5)];
-        let seeds: Vec<u64> = (100..140).collect();
-        let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, seeds: &seeds }).collect();
-        let together = generate(&model, &requests, &sampling(), 2).unwrap();
-        assert_eq!(together, generate(&model, &requests, &sampling(), 1).unwrap());
-        for (prompt, expected) in prompts.iter().zip(&together) {
-            for (seed, expected) in seeds.iter().zip(expected).step_by(7) {
-                let alone = generate(&model, &[Request { prompt, seeds: &[*seed] }], &sampling(), 1).unwrap();
-                assert_eq!(alone[0][0], *expected);
-            }
-        }
-    }
-
-    #[test]
-    fn log_probabilities_are_those_of_the_forward_pass() {
-        let model = model();
-        let prompt = Prompt { tokens: vec![1, 2, 3, 4], images: Vec::new() };
-        let request = Request { prompt: &prompt, seeds: &[5, 6] };
-        for generation in &generate(&model, &[request], &sampling(), 1).unwrap()[0] {
-            let tokens = [prompt.tokens.as_slice(), &generation.tokens].concat();
-            let features = model.no_images();
-            let sequence = Sequence { tokens: &tokens, images: &[] };
-            let batch = model.batch(&[sequence], &features, Padding::Right).unwrap();
-            let hidden = model.hidden(&batch, &features, None).unwrap();
-            let logits = model.logits(hidden) / sampling().temperature;
-            let logprobs = burn::tensor::activation::log_softmax(logits, 1).into_data();
-            let logprobs: Vec<f32> = logprobs.iter::<f32>().collect();
-            let vocabulary = model.config().text.vocab_size;
-            for (index, (token, logprob)) in generation.tokens.iter().zip(&generation.logprobs).enumerate() {
-                let other = logprobs[(index + 3) * vocabulary + *token as usize];
-                assert!((logprob - other).abs() < 1e-5, "{logprob} and {other}");
-            }
-        }
-    }
-
-    #[test]
-    fn truncation_keeps_the_most_likely() {
-        let weights = [1.0, 4.0, 2.0, 2.0, 1.0];
-        let sampling = |top_p, top_k| Sampling { top_p, top_k, ..Sampling::greedy(1, &[]) };
-        assert_eq!(candidates(&weights, 10.0, &sampling(0.5, None)), [1, 2]);
-        assert_eq!(candidates(&weights, 10.0, &sampling(0.39, None)), [1]);
-        assert_eq!(candidates(&weights, 10.0, &sampling(1.0, Some(3))), [1, 2, 3]);
-        let flat = vec![1.0; 5000];
-        assert_eq!(candidates(&flat, 5000.0, &sampling(0.5, None)).len(), 2500);
-    }
-
-    #[test]
-    fn draws_follow_the_distribution() {
-        let mut random = ChaCha8Rng::seed_from_u64(1);
-        let sampling = Sampling { temperature: 1.0, ..Sampling::greedy(1, &[]) };
-        let logits = [0.1f32.ln(), 0.6f32.ln(), 0.3f32.ln()];
-        let mut counts = [0; 3];
-        for _ in 0..10_000 {
-            let (token, logprob) = draw(&logits, None, &sampling, &mut random).unwrap();
-            counts[token as usize] += 1;
-            assert!((logprob - logits[token as usize]).abs() < 1e-5);
-        }
-        assert!((900..1100).contains(&counts[0]) && (5850..6150).contains(&counts[1]), "{counts:?}");
-        assert_ne!(draw(&[0.0, 9.0], Some(1), &sampling, &mut random).unwrap().0, 1);
-        assert!(draw(&[f32::NAN, 1.0], None, &sampling, &mut random).is_err());
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ pub mod image;
 pub mod logits;
 pub mod model;
 pub mod stages;
+pub mod stop;
 pub mod tokenizer;
 pub mod train;
 pub mod types;

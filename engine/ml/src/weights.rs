@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::config::{ModelConfig, SaveType};
 use crate::model::Model;
 use crate::model::parameters::{Draw, Parameter, SavedTensor, Spec, published_name, specs};
+use crate::stop::Stop;
 use crate::types::ModelFiles;
 use crate::{Error, Result};
 
@@ -25,31 +26,40 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 /// How many names of one kind an error lists.
 const LISTED: usize = 20;
 
-/// Reads or draws every parameter of a model, in the table's order.
+/// Reads or draws every parameter of a model, in the table's order. `stop` is asked now and then.
 ///
 /// # Errors
-/// When a file is missing or damaged; all missing, extra and wrongly shaped tensors come in one error.
-pub fn load(files: &ModelFiles, config: &ModelConfig, device: &Device) -> Result<Vec<(String, Parameter)>> {
+/// When a file is missing or damaged; all missing, extra and wrongly shaped tensors come in one error. [`Error::Stopped`]
+/// after a stop.
+pub fn load(
+    files: &ModelFiles,
+    config: &ModelConfig,
+    device: &Device,
+    stop: Stop<'_>,
+) -> Result<Vec<(String, Parameter)>> {
     let specs = specs(config);
     if let Some(seed) = files.init {
-        return Ok(specs.into_iter().map(|spec| draw_parameter(&spec, seed, device)).collect());
+        let draw = |spec| stop.check().map(|()| draw_parameter(&spec, seed, device));
+        return specs.into_iter().map(draw).collect();
     }
     let mut found = Found::new(&specs, config.text.tied);
     for name in weight_files(files)? {
-        let bytes = files.require(&name, "the weights")?;
+        let bytes = files.require_until(&name, "the weights", stop)?;
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|error| Error::model_file(&name, format!("expected a safetensors file: {error}")))?;
         for (tensor, view) in tensors.iter() {
+            stop.check()?;
             found.add(tensor, &view);
         }
     }
     found.check()?;
     let parameter = |spec: Spec| {
+        stop.check()?;
         let values = spec.saved.iter().filter_map(|saved| found.values.remove(&saved.name)).flatten().collect();
         let parameter = Parameter::from_values(values, &spec.dims, device);
-        (spec.name, parameter)
+        Ok((spec.name, parameter))
     };
-    Ok(specs.into_iter().map(parameter).collect())
+    specs.into_iter().map(parameter).collect()
 }
 
 /// The files that hold weights: those of the index, or the single one.

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Visitor;
 use super::kernels::{Visibility, attend, swiglu};
+use crate::device::is_cpu;
 
 /// `x W^T + b`.
 #[derive(Clone, Debug)]
@@ -27,12 +28,39 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let output = input.matmul(self.weight.clone().transpose());
+        let output = product(input, &self.weight);
         match &self.bias {
             Some(bias) => output + bias.clone().unsqueeze(),
             None => output,
         }
     }
+}
+
+/// `input weight^T`, with the same bits in each row whatever the other rows are and however many there are.
+///
+/// Burn's CPU backend sums small products in another order than large ones, so those are computed with rows of zeros
+/// that make them large enough.
+pub(super) fn product(input: Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+    let ([rows, inner], [width, _]) = (input.dims(), weight.dims());
+    let weight = weight.clone().transpose();
+    let device = input.device();
+    let least = least_rows(inner, width);
+    if rows >= least || !is_cpu(&device) {
+        return input.matmul(weight);
+    }
+    let filler = Tensor::zeros([least - rows, inner], &device);
+    Tensor::cat(vec![input, filler], 0).matmul(weight).narrow(0, 0, rows)
+}
+
+/// The rows from which on a product's sums no longer depend on the number of rows. After `gemm_basic_generic` of
+/// `gemm-common` 0.19: one row is a product with a vector; up to 256 numbers of the result are dot products; where the result
+/// is no wider and no higher than 64, sums of more than 512 terms are cut in other places.
+fn least_rows(inner: usize, width: usize) -> usize {
+    const DOT_PRODUCTS: usize = 256;
+    const SMALL_SIDE: usize = 64;
+    const SMALL_DEPTH: usize = 512;
+    let past_dot_products = (DOT_PRODUCTS / width.max(1) + 1).max(2);
+    if width <= SMALL_SIDE && inner > SMALL_DEPTH { past_dot_products.max(SMALL_SIDE + 1) } else { past_dot_products }
 }
 
 /// The root-mean-square norm, computed in f32.
@@ -204,5 +232,30 @@ impl Projected {
     pub(super) fn attend(self, visibility: Option<&Visibility>) -> Tensor<2> {
         let (keys, values) = (self.keys.clone(), self.values.clone());
         self.attend_to(keys, values, visibility)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_a_product_does_not_depend_on_the_other_rows() {
+        let device = Device::flex();
+        let tensor = |rows: usize, columns: usize, shift: usize| {
+            let values = (0..rows * columns).map(|index| ((index * 37 + shift) as f32).sin()).collect::<Vec<_>>();
+            Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), &device)
+        };
+        for (inner, width) in [(24, 8), (16, 1), (3, 17), (700, 16), (1176, 64), (96, 300), (48, 128)] {
+            let (input, weight) = (tensor(150, inner, 1), tensor(width, inner, 2));
+            let bits = |rows: usize| -> Vec<u32> {
+                let output = product(input.clone().narrow(0, 0, rows), &weight).into_data();
+                output.iter::<f32>().map(f32::to_bits).collect()
+            };
+            let all = bits(150);
+            for rows in [1, 2, 3, 4, 7, 8, 16, 31, 33, 64, 65, 149] {
+                assert!(bits(rows) == all[..rows * width], "{rows} rows of [{inner}] x [{inner}, {width}]");
+            }
+        }
     }
 }

@@ -29,6 +29,7 @@ pub(crate) use self::text::KvCache;
 use self::text::TextModel;
 use self::vision::{VisionTower, indices};
 use crate::config::ModelConfig;
+use crate::stop::Stop;
 use crate::types::{ImagePatches, ModelFiles};
 use crate::{Error, Result, weights};
 
@@ -96,8 +97,16 @@ impl Model {
     /// # Errors
     /// When `config.json` or the weights are missing or unusable.
     pub fn load(files: &ModelFiles, device: &Device) -> Result<Self> {
+        Self::load_until(files, device, Stop::NEVER)
+    }
+
+    /// As [`Model::load`]; `stop` is asked between pieces of a file and between tensors.
+    ///
+    /// # Errors
+    /// As [`Model::load`], and [`Error::Stopped`] after a stop.
+    pub fn load_until(files: &ModelFiles, device: &Device, stop: Stop<'_>) -> Result<Self> {
         let config = ModelConfig::load(files)?;
-        let parameters = weights::load(files, &config, device)?;
+        let parameters = weights::load(files, &config, device, stop)?;
         Ok(Self::from_parameters(config, parameters, device))
     }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::generate::{Request, Sampling, generate};
+use crate::stop::Stop;
 use crate::types::Prompt;
 
 fn folder(name: &str) -> PathBuf {
@@ -177,7 +178,7 @@ fn greedy_decoding_equals_transformers() {
         let expected = case.integers("gen.free_tokens");
         let length = expected.len() / rows.len();
         let stop_tokens = ModelConfig::load(&files).unwrap().eos_tokens;
-        let generated = generate(&model, &requests, &Sampling::greedy(length, &stop_tokens), 2).unwrap();
+        let generated = generate(&model, &requests, &Sampling::greedy(length, &stop_tokens), 2, Stop::NEVER).unwrap();
         for (generation, expected) in generated.iter().zip(expected.chunks(length)) {
             let ours: Vec<i64> = generation[0].tokens.iter().map(|token| i64::from(*token)).collect();
             let end = expected.iter().position(|token| stop_tokens.contains(&(*token as u32)));

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use super::Visitor;
 use super::kernels::Visibility;
-use super::layers::{GatedMlp, Linear, RmsNorm, Rotary, project};
+use super::layers::{GatedMlp, Linear, RmsNorm, Rotary, product, project};
 use crate::config::TextConfig;
 
 /// The language model.
@@ -96,8 +96,7 @@ impl TextModel {
 
     /// Logits `[n, vocabulary]` of hidden states `[n, width]`.
     pub(super) fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let head = self.head.as_ref().unwrap_or(&self.embed_tokens);
-        hidden.matmul(head.clone().transpose())
+        product(hidden, self.head.as_ref().unwrap_or(&self.embed_tokens))
     }
 }
 

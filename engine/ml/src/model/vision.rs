@@ -4,7 +4,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use super::Visitor;
-use super::layers::{GatedMlp, Heads, Linear, RmsNorm, Rotary, project};
+use super::layers::{GatedMlp, Heads, Linear, RmsNorm, Rotary, product, project};
 use super::positions::{patch_angles, window_order};
 use crate::config::VisionConfig;
 use crate::types::ImagePatches;
@@ -94,7 +94,7 @@ impl VisionTower {
         let rotary = Rotary::new(&plan.angles, heads, device);
         let windows = Segments::new(plan.windows, &rotary, device);
         let whole = Segments::new(plan.whole, &rotary, device);
-        let mut hidden = Tensor::<2>::from_data(pixels, device).matmul(self.patch_embed.clone().transpose());
+        let mut hidden = product(Tensor::<2>::from_data(pixels, device), &self.patch_embed);
         for (index, block) in self.blocks.iter().enumerate() {
             let full = self.config.full_attention_blocks.contains(&index);
             hidden = block.forward(hidden, if full { &whole } else { &windows });

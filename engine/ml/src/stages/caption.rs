@@ -90,7 +90,7 @@ impl Kind for Caption {
         let mut schema = node.schemas["input"].clone();
         schema.insert(options.output.clone(), FieldKind::Text);
         Ok(Stage {
-            version: 1,
+            version: 2,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),
@@ -119,7 +119,7 @@ impl RecordStage for Captioner {
         models: &BTreeMap<&'static str, Arc<Model>>,
         context: &StageContext<'_>,
     ) -> Result<Vec<Outcome>, StageError> {
-        let loaded = self.slot.get(&models["model"], &self.prompting, context.device)?;
+        let loaded = self.slot.get(&models["model"], &self.prompting, context)?;
         let samples = sampling::for_units(&self.prompting, &self.options.decoding, &loaded, units, 1, context)?;
         Ok(samples
             .into_iter()

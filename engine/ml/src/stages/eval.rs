@@ -16,7 +16,7 @@ use ruminate_grade::{Mode, grade};
 use serde_json::json;
 
 use super::loaded::Loaded;
-use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text};
+use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text, unusable};
 use super::sampling::{self, Decoding, Sample};
 
 pub(super) struct Eval;
@@ -118,7 +118,7 @@ impl Kind for Eval {
             schema.insert(name.to_owned(), kind);
         }
         Ok(Stage {
-            version: 1,
+            version: 2,
             identity: json!({ "prompting": prompting.identity(), "grader": ruminate_grade::VERSION }),
             reads: BTreeMap::from([("input", reads.clone())]),
             schemas: BTreeMap::from([("items", schema)]),
@@ -154,21 +154,30 @@ impl SetStage for Evaluation {
     fn run(&self, input: SetInput, context: &StageContext<'_>) -> Result<SetOutput, StageError> {
         let problems = &input.records["input"];
         let samples = self.options.samples;
+        let truth = |problem| self.truth(problem);
+        let truths: Vec<String> = problems.iter().map(truth).collect::<Result<_, _>>()?;
         let mut items = self.resume(problems, context)?;
-        let loaded = Loaded::load(&input.models["model"], &self.prompting, context.device)?;
+        let loaded = Loaded::load(&input.models["model"], &self.prompting, context)?;
         let mut last_checkpoint = Instant::now();
         let done = items.len() / samples;
         context.progress.report(done as u64, Some(problems.len() as u64), "problems", "");
-        for batch in problems[done..].chunks(self.options.decoding.batch) {
-            self.answer(batch, &loaded, context, &mut items)?;
+        let size = self.options.decoding.batch;
+        for (batch, truths) in problems[done..].chunks(size).zip(truths[done..].chunks(size)) {
+            match self.answer(batch, truths, &loaded, context, &mut items) {
+                // What the batches before have given is kept; this one is asked again.
+                Err(StageError::Interrupted) => {
+                    self.save(&items, context)?;
+                    return Err(StageError::Interrupted);
+                }
+                answered => answered?,
+            }
             let done = items.len() / samples;
             let correct = items.iter().filter(|item| item.fields.get("correct") == Some(&Value::Bool(true))).count();
             let message = format!("accuracy {:.3}", correct as f64 / items.len().max(1) as f64);
             context.progress.report(done as u64, Some(problems.len() as u64), "problems", &message);
             let stop = context.cancel.requested() && done < problems.len();
             if stop || last_checkpoint.elapsed() > CHECKPOINT_EVERY {
-                let bytes = serde_json::to_vec(&items).map_err(StageError::failed)?;
-                context.checkpoint.save(&BTreeMap::from([(ITEMS.to_owned(), bytes)]))?;
+                self.save(&items, context)?;
                 last_checkpoint = Instant::now();
             }
             if stop {
@@ -189,24 +198,39 @@ impl Evaluation {
         Ok(items.filter(fits).unwrap_or_default())
     }
 
+    fn save(&self, items: &[Record], context: &StageContext<'_>) -> Result<(), StageError> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(items).map_err(StageError::failed)?;
+        context.checkpoint.save(&BTreeMap::from([(ITEMS.to_owned(), bytes)]))
+    }
+
+    fn truth(&self, problem: &Record) -> Result<String, StageError> {
+        field_text(problem, &self.options.answer).map_err(|reason| unusable(problem, reason))
+    }
+
     fn answer(
         &self,
         problems: &[Record],
+        truths: &[String],
         loaded: &Loaded,
         context: &StageContext<'_>,
         items: &mut Vec<Record>,
     ) -> Result<(), StageError> {
         let mut prompts = Vec::with_capacity(problems.len());
         for problem in problems {
-            prompts.push(self.prompting.encode(problem, &loaded.processor, context.blobs)?);
+            let prompt = self.prompting.encode(problem, &loaded.processor, context.blobs);
+            prompts.push(prompt.map_err(|reason| unusable(problem, reason))?);
         }
         let contents: Vec<Digest> =
             problems.iter().map(|problem| Digest::of_json(&self.read_fields(problem))).collect();
-        let answers = self.options.decoding.decode(loaded, &prompts, &contents, self.options.samples, context)?;
-        for (problem, samples) in problems.iter().zip(answers) {
-            let truth = field_text(problem, &self.options.answer)?;
+        let decoding = &self.options.decoding;
+        let answers = decoding.decode(loaded, &prompts, &contents, self.options.samples, context)?;
+        for ((problem, truth), samples) in problems.iter().zip(truths).zip(answers) {
+            let samples = samples.map_err(|reason| unusable(problem, reason))?;
             for (index, sample) in samples.into_iter().enumerate() {
-                items.push(self.item(problem, index, sample, &truth));
+                items.push(self.item(problem, index, sample, truth));
             }
         }
         Ok(())

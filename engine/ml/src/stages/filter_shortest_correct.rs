@@ -107,9 +107,7 @@ impl RecordStage for Chooser {
     ) -> Result<Vec<Outcome>, StageError> {
         Ok(units
             .iter()
-            .map(|unit| {
-                self.choose(&unit.records).unwrap_or_else(|error| Outcome::Failed { reason: error.to_string() })
-            })
+            .map(|unit| self.choose(&unit.records).unwrap_or_else(|reason| Outcome::Failed { reason }))
             .collect())
     }
 }
@@ -120,7 +118,7 @@ const WRONG: &str = "wrong answer";
 const NOT_CHOSEN: &str = "correct, but another trace of the problem was chosen";
 
 impl Chooser {
-    fn choose(&self, records: &[Record]) -> Result<Outcome, StageError> {
+    fn choose(&self, records: &[Record]) -> Result<Outcome, String> {
         let mut correct: Vec<(usize, usize)> = Vec::new();
         let mut drops = Vec::new();
         for (source, record) in records.iter().enumerate() {

@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 
 use ruminate_flow::error::StageError;
 use ruminate_flow::options::{OptionKind, OptionSpec};
-use ruminate_flow::record::FieldKind;
+use ruminate_flow::record::{FieldKind, Schema};
 use ruminate_flow::stage::{
-    Complaint, Kind, NodeInput, Port, SetInput, SetOutput, SetStage, Stage, StageContext, Work,
+    Complaint, Kind, NodeInput, Port, Reads, SetInput, SetOutput, SetStage, Stage, StageContext, Work,
 };
 use ruminate_grade::{Mode, format_score, grade};
 use serde_json::json;
 
+use super::images::RecordImages;
 use super::loaded::Loaded;
-use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text};
-use super::training::{self, Figures, StoredProgress};
+use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text, unusable};
+use super::training::{self, Figures, Lineage, Noted, StoredProgress};
 use super::{sampling, stage_error, training::count};
 use crate::chat::Processor;
 use crate::error::Result as ModelResult;
-use crate::train::grpo::{GrpoMetrics, GrpoOptions, train_grpo};
+use crate::stop::Stop;
+use crate::train::grpo::{GrpoOptions, GrpoStep, train_grpo};
 use crate::train::progress::{CheckpointEvery, Session};
 use crate::train::rollout::{Completion, Reward};
 
@@ -136,7 +138,7 @@ impl Kind for Grpo {
     }
 
     fn outputs(&self) -> &'static [Port] {
-        const { &[Port::model("model", "the trained model"), Port::records("metrics", "the figures of every step")] }
+        const { &[Port::model("model", "the trained model"), training::METRICS, training::TIMINGS] }
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
@@ -153,20 +155,20 @@ impl Kind for Grpo {
         let prompting = Prompting::new(&options.prompting, traits, (VISION_PROMPT, TEXT_PROMPT))?;
         let reads = prompting.reads().require(&options.answer, FieldKind::Json, Some("answer"));
         Ok(Stage {
-            version: 1,
+            version: 2,
             identity: json!({ "prompting": prompting.identity(), "grader": ruminate_grade::VERSION }),
-            reads: BTreeMap::from([("input", reads)]),
-            schemas: BTreeMap::from([("metrics", metrics_schema())]),
+            reads: BTreeMap::from([("input", reads.clone())]),
+            schemas: schemas(),
             models: BTreeMap::from([("model", traits.clone())]),
             seeded: true,
             uses_device: true,
-            work: Work::Set(Box::new(Trainer { options, prompting, training, checkpoint })),
+            work: Work::Set(Box::new(Trainer { options, prompting, reads, training, checkpoint })),
         })
     }
 }
 
-fn metrics_schema() -> ruminate_flow::record::Schema {
-    training::metrics_schema(
+fn schemas() -> BTreeMap<&'static str, Schema> {
+    training::schemas(
         &["step", "steps", "updates", "tokens"],
         &[
             "epoch",
@@ -183,50 +185,65 @@ fn metrics_schema() -> ruminate_flow::record::Schema {
             "zero_variance_share",
             "gradient_norm",
             "learning_rate",
-            "tokens_per_second",
-            "rollout_seconds",
-            "update_seconds",
-            "seconds",
         ],
+        &["completions"],
+        &["seconds", "rollout_seconds", "update_seconds", "tokens_per_second"],
     )
 }
 
 struct Trainer {
     options: Options,
     prompting: Prompting,
+    reads: Reads,
     training: GrpoOptions,
     checkpoint: CheckpointEvery,
 }
 
 impl SetStage for Trainer {
     fn run(&self, input: SetInput, context: &StageContext<'_>) -> Result<SetOutput, StageError> {
-        let loaded = Loaded::load(&input.models["model"], &self.prompting, context.device)?;
-        let (mut prompts, mut answers) = (Vec::new(), Vec::new());
-        for record in &input.records["input"] {
-            prompts.push(self.prompting.encode(record, &loaded.processor, context.blobs)?);
-            answers.push(field_text(record, &self.options.answer)?);
+        let records = &input.records["input"];
+        let answer = |record| field_text(record, &self.options.answer).map_err(|reason| unusable(record, reason));
+        let answers: Vec<String> = records.iter().map(answer).collect::<Result<_, _>>()?;
+        let loaded = Loaded::load(&input.models["model"], &self.prompting, context)?;
+        let images = RecordImages::new(records, &self.prompting, &loaded.processor, context.blobs);
+        let mut prompts = Vec::with_capacity(records.len());
+        for (index, record) in records.iter().enumerate() {
+            if context.cancel.requested() {
+                return Err(StageError::Interrupted);
+            }
+            let prompt = self.prompting.encode(record, &loaded.processor, context.blobs);
+            let mut prompt = prompt.map_err(|reason| unusable(record, reason))?;
+            images.keep(index, std::mem::take(&mut prompt.images));
+            prompts.push(prompt);
         }
         let mut options = self.training.clone();
         options.seed = training::mixed_seed(context.seed, options.seed);
-        let figures = Figures::default();
+        let figures = Figures::new(Lineage::new(records, &self.reads));
         let mut progress = StoredProgress { checkpoint: context.checkpoint, figures: &figures };
-        let mut on_step = |metrics: &GrpoMetrics| {
-            let message = format!("reward {:.3}", metrics.reward_mean);
-            let json = serde_json::to_value(metrics).unwrap_or_default();
-            figures.step(json, metrics.step, metrics.steps, &message, context)
+        let mut on_step = |step: &GrpoStep| {
+            let noted = Noted {
+                step: (step.metrics.step, step.metrics.steps),
+                metrics: serde_json::to_value(&step.metrics).unwrap_or_default(),
+                timings: serde_json::to_value(&step.timings).unwrap_or_default(),
+                picked: &step.prompts,
+                message: format!("reward {:.3}", step.metrics.reward_mean),
+            };
+            figures.step(noted, context)
         };
+        let requested = || context.cancel.requested();
         let mut session = Session {
             workers: context.threads,
             checkpoint: self.checkpoint,
             progress: &mut progress,
             on_step: &mut on_step,
+            stop: Stop::when(&requested),
         };
         let mut reward = |completions: &[Completion<'_>]| {
             completions.iter().map(|completion| self.reward(&loaded.processor, &answers, completion)).collect()
         };
         let stop_tokens = loaded.processor.stop_tokens();
-        let trained = train_grpo(&loaded.model, &prompts, stop_tokens, &options, &mut reward, &mut session);
-        training::output(&trained.map_err(stage_error)?, &loaded, &figures)
+        let trained = train_grpo(&loaded.model, &prompts, &images, stop_tokens, &options, &mut reward, &mut session);
+        training::output(&trained.map_err(stage_error)?, &loaded, figures)
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use ruminate_flow::digest::Digest;
 use ruminate_flow::error::StageError;
 use ruminate_flow::model::Model as ModelAtRest;
+use ruminate_flow::stage::StageContext;
 
 use super::prompting::Prompting;
 use super::stage_error;
 use crate::chat::Processor;
 use crate::device;
 use crate::model::Model;
+use crate::stop::Stop;
 use crate::types::ModelFiles;
 
 /// A model ready for use.
@@ -22,11 +24,19 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// Loads `model` onto the device, its processor with the stage's bound on pixels.
-    pub(super) fn load(model: &ModelAtRest, prompting: &Prompting, device: &str) -> Result<Self, StageError> {
+    ///
+    /// # Errors
+    /// A model that cannot be used, and [`StageError::Interrupted`] after a cancel.
+    pub(super) fn load(
+        model: &ModelAtRest,
+        prompting: &Prompting,
+        context: &StageContext<'_>,
+    ) -> Result<Self, StageError> {
+        let requested = || context.cancel.requested();
         let files = ModelFiles { files: model.files.clone(), init: model.init_seed };
-        let device = device::parse(device).map_err(stage_error)?;
+        let device = device::parse(context.device).map_err(stage_error)?;
         Ok(Self {
-            model: Model::load(&files, &device).map_err(stage_error)?,
+            model: Model::load_until(&files, &device, Stop::when(&requested)).map_err(stage_error)?,
             processor: prompting.bound(Processor::load(&files).map_err(stage_error)?),
             files,
         })
@@ -43,7 +53,7 @@ impl Slot {
         &self,
         model: &ModelAtRest,
         prompting: &Prompting,
-        device: &str,
+        context: &StageContext<'_>,
     ) -> Result<Arc<Loaded>, StageError> {
         let mut slot = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((digest, loaded)) = slot.as_ref()
@@ -53,7 +63,7 @@ impl Slot {
         }
         // The old one goes before the new one comes: two may not fit.
         *slot = None;
-        let loaded = Arc::new(Loaded::load(model, prompting, device)?);
+        let loaded = Arc::new(Loaded::load(model, prompting, context)?);
         *slot = Some((model.digest, loaded.clone()));
         Ok(loaded)
     }

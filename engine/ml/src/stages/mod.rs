@@ -6,12 +6,16 @@ mod caption;
 mod eval;
 mod filter_shortest_correct;
 mod grpo;
+mod images;
 mod loaded;
 mod prompting;
 mod reasoning_sample;
 mod sampling;
 mod sft;
 mod training;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -65,7 +69,7 @@ impl ModelInspector for Inspector {
 /// The crate's errors as a stage reports them.
 fn stage_error(error: Error) -> StageError {
     match error {
-        Error::Interrupted { .. } => StageError::Interrupted,
+        Error::Interrupted { .. } | Error::Stopped => StageError::Interrupted,
         Error::Read { path, source } => StageError::Io { action: "read", path, source },
         Error::Write { path, source } => StageError::Io { action: "write", path, source },
         other => StageError::failed(other),

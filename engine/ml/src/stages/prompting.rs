@@ -1,5 +1,7 @@
 //! From a record to a model's prompt: the options `prompt`, `system`, `image` and `max-pixels`, which every kind here has.
 
+use std::sync::Arc;
+
 use ruminate_flow::error::StageError;
 use ruminate_flow::model::ModelTraits;
 use ruminate_flow::options::{OptionKind, OptionSpec};
@@ -8,8 +10,9 @@ use ruminate_flow::stage::{Blobs, Complaint, Reads};
 use ruminate_flow::template::Template;
 use serde_json::{Value as Json, json};
 
+use crate::Error;
 use crate::chat::Processor;
-use crate::types::{Message, Part, Prompt};
+use crate::types::{ImagePatches, Message, Part, Prompt};
 
 /// The user's turn for a model that takes images. OpenVLThinker's sampler gives the problem as it stands, without a system
 /// prompt; the same text serves sampling, training and evaluation, where the original has three.
@@ -112,43 +115,84 @@ impl Prompting {
     /// The prompt of `record`, up to where the assistant begins.
     ///
     /// # Errors
-    /// What of the record cannot be used.
-    pub(super) fn encode(
+    /// Why the record cannot be used. The text does not name it: equal causes read alike, so that they can be counted.
+    pub(super) fn encode(&self, record: &Record, processor: &Processor, blobs: &dyn Blobs) -> Result<Prompt, String> {
+        let mut content = Vec::new();
+        if let Some((_, bytes)) = self.image_file(record, blobs)? {
+            content.push(Part::Image(bytes.into()));
+        }
+        content.push(Part::Text(self.prompt.render(record)?));
+        let mut messages = Vec::new();
+        if let Some(system) = &self.system {
+            messages.push(Message::text("system", system.render(record)?));
+        }
+        messages.push(Message { role: "user".to_owned(), content });
+        let prompt = processor.encode(&messages, true).map_err(|error| match (&self.image, &error) {
+            (Some(field), Error::Image { message }) => format!("field `{field}`: {message}"),
+            _ => error.to_string(),
+        })?;
+        let most = processor.max_positions();
+        if prompt.tokens.len() >= most {
+            return Err(format!("the prompt leaves no room for an answer in the model's {most} tokens"));
+        }
+        Ok(prompt)
+    }
+
+    /// The images of [`Prompting::encode`] alone.
+    ///
+    /// # Errors
+    /// As [`Prompting::encode`].
+    pub(super) fn images(
         &self,
         record: &Record,
         processor: &Processor,
         blobs: &dyn Blobs,
-    ) -> Result<Prompt, StageError> {
-        let at_record = |message: String| StageError::failed(format!("record `{}`: {message}", record.id));
-        let mut content = Vec::new();
-        if let Some(field) = &self.image {
-            match record.fields.get(field.as_str()) {
-                // A problem without an image is a text problem: mixed corpora have both.
-                Some(Value::Null) => {}
-                Some(Value::Blob(blob)) => content.push(Part::Image(blobs.get(blob)?.into())),
-                _ => return Err(at_record(format!("field `{field}` holds no image"))),
-            }
+    ) -> Result<Vec<Arc<ImagePatches>>, String> {
+        let Some((field, bytes)) = self.image_file(record, blobs)? else { return Ok(Vec::new()) };
+        let image = processor.process_image(&bytes).map_err(|error| format!("field `{field}`: {error}"))?;
+        Ok(vec![Arc::new(image)])
+    }
+
+    /// The bytes of the record's image, with the field that names it; nothing if prompts show none.
+    fn image_file(&self, record: &Record, blobs: &dyn Blobs) -> Result<Option<(&str, Vec<u8>)>, String> {
+        let Some(field) = self.image.as_deref() else { return Ok(None) };
+        match record.fields.get(field) {
+            // A problem without an image is a text problem: mixed corpora have both.
+            Some(Value::Null) => Ok(None),
+            Some(Value::Blob(blob)) => match blobs.get(blob) {
+                Ok(bytes) => Ok(Some((field, bytes))),
+                Err(error) => Err(format!("field `{field}`: {error}")),
+            },
+            Some(other) => Err(format!("field `{field}` holds `{}`, expected an image", FieldKind::of(other))),
+            None => Err(format!("field `{field}` is missing, expected an image")),
         }
-        content.push(Part::Text(self.prompt.render(record).map_err(at_record)?));
-        let mut messages = Vec::new();
-        if let Some(system) = &self.system {
-            messages.push(Message::text("system", system.render(record).map_err(at_record)?));
-        }
-        messages.push(Message { role: "user".to_owned(), content });
-        processor.encode(&messages, true).map_err(|error| at_record(error.to_string()))
     }
 }
 
+/// The error of a stage that cannot do without `record`.
+pub(super) fn unusable(record: &Record, reason: impl std::fmt::Display) -> StageError {
+    StageError::failed(format!(
+        "record `{}`: {reason}; mend it at its source, or leave it out with a filter above this node",
+        record.id
+    ))
+}
+
 /// A field as the text that is graded or learned: numbers and truth values print as in JSON.
-pub(super) fn field_text(record: &Record, field: &str) -> Result<String, StageError> {
+///
+/// # Errors
+/// What the field holds instead, without the record's name.
+pub(super) fn field_text(record: &Record, field: &str) -> Result<String, String> {
     match record.fields.get(field) {
         Some(Value::Text(text)) => Ok(text.to_string()),
         Some(Value::Int(value)) => Ok(value.to_string()),
         Some(Value::Float(value)) => Ok(value.to_string()),
         Some(Value::Bool(value)) => Ok(value.to_string()),
         other => {
-            let found = other.map_or("nothing".to_owned(), |value| format!("`{}`", FieldKind::of(value)));
-            Err(StageError::failed(format!("record `{}`: field `{field}` holds {found}, expected text", record.id)))
+            let found = match other {
+                None | Some(Value::Null) => "nothing".to_owned(),
+                Some(value) => format!("`{}`", FieldKind::of(value)),
+            };
+            Err(format!("field `{field}` holds {found}, expected text, a number or a truth value"))
         }
     }
 }

@@ -92,7 +92,7 @@ impl Kind for ReasoningSample {
             schema.insert(name.to_owned(), kind);
         }
         Ok(Stage {
-            version: 1,
+            version: 2,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),
@@ -121,7 +121,7 @@ impl RecordStage for Sampler {
         models: &BTreeMap<&'static str, Arc<Model>>,
         context: &StageContext<'_>,
     ) -> Result<Vec<Outcome>, StageError> {
-        let loaded = self.slot.get(&models["model"], &self.prompting, context.device)?;
+        let loaded = self.slot.get(&models["model"], &self.prompting, context)?;
         let (decoding, samples) = (&self.options.decoding, self.options.samples);
         let groups = sampling::for_units(&self.prompting, decoding, &loaded, units, samples, context)?;
         Ok(groups

@@ -8,7 +8,9 @@ use ruminate_flow::stage::{StageContext, Unit};
 use super::loaded::Loaded;
 use super::prompting::Prompting;
 use super::stage_error;
+use crate::error::{Error, Result as ModelResult};
 use crate::generate::{Generation, Request, Sampling, generate};
+use crate::stop::Stop;
 use crate::types::Prompt;
 
 pub(super) const TOP_K: OptionSpec = OptionSpec::new(
@@ -58,6 +60,9 @@ pub(super) struct Decoding {
     pub(super) batch: usize,
 }
 
+/// The samples of one prompt, or why it cannot be sampled from.
+pub(super) type Samples = Result<Vec<Sample>, String>;
+
 /// A decoded sample.
 pub(super) struct Sample {
     /// The text without special tokens.
@@ -68,7 +73,10 @@ pub(super) struct Sample {
     pub(super) finished: bool,
 }
 
-/// `samples` texts for each unit of one record, or why its prompt cannot be made.
+/// `samples` texts for each unit of one record, or why there are none: its prompt cannot be made or does not fit the model.
+///
+/// # Errors
+/// What keeps all of them from being sampled, and [`StageError::Interrupted`] after a cancel.
 pub(super) fn for_units(
     prompting: &Prompting,
     decoding: &Decoding,
@@ -76,12 +84,15 @@ pub(super) fn for_units(
     units: &[Unit],
     samples: usize,
     context: &StageContext<'_>,
-) -> Result<Vec<Result<Vec<Sample>, String>>, StageError> {
-    let mut outcomes: Vec<Result<Vec<Sample>, String>> = Vec::with_capacity(units.len());
+) -> Result<Vec<Samples>, StageError> {
+    let mut outcomes: Vec<Samples> = Vec::with_capacity(units.len());
     let mut prompts = Vec::new();
     let mut contents = Vec::new();
     let mut places = Vec::new();
     for unit in units {
+        if context.cancel.requested() {
+            return Err(StageError::Interrupted);
+        }
         let prompt = unit.records.first().map(|record| prompting.encode(record, &loaded.processor, context.blobs));
         match prompt {
             Some(Ok(prompt)) => {
@@ -90,13 +101,13 @@ pub(super) fn for_units(
                 contents.push(unit.content);
                 outcomes.push(Ok(Vec::new()));
             }
-            Some(Err(error)) => outcomes.push(Err(error.to_string())),
+            Some(Err(error)) => outcomes.push(Err(error)),
             None => outcomes.push(Ok(Vec::new())),
         }
     }
     let decoded = decoding.decode(loaded, &prompts, &contents, samples, context)?;
     for (place, samples) in places.into_iter().zip(decoded) {
-        outcomes[place] = Ok(samples);
+        outcomes[place] = samples;
     }
     Ok(outcomes)
 }
@@ -120,6 +131,9 @@ impl Decoding {
     }
 
     /// `samples` texts for each prompt. `contents[i]` is the digest of what prompt `i` was made from.
+    ///
+    /// # Errors
+    /// What keeps all of them from being sampled, and [`StageError::Interrupted`] after a cancel.
     pub(super) fn decode(
         &self,
         loaded: &Loaded,
@@ -127,7 +141,36 @@ impl Decoding {
         contents: &[Digest],
         samples: usize,
         context: &StageContext<'_>,
-    ) -> Result<Vec<Vec<Sample>>, StageError> {
+    ) -> Result<Vec<Samples>, StageError> {
+        match self.decode_together(loaded, prompts, contents, samples, context) {
+            Ok(decoded) => Ok(decoded.into_iter().map(Ok).collect()),
+            // Some prompt does not fit the model. Each by itself tells which, and the others have their samples.
+            Err(Error::Input { .. }) if prompts.len() > 1 => {
+                let one = |(prompt, content)| {
+                    self.decode(loaded, std::slice::from_ref(prompt), std::slice::from_ref(content), samples, context)
+                };
+                Ok(prompts
+                    .iter()
+                    .zip(contents)
+                    .map(one)
+                    .collect::<Result<Vec<_>, _>>()?
+                    .into_iter()
+                    .flatten()
+                    .collect())
+            }
+            Err(error @ Error::Input { .. }) => Ok(prompts.iter().map(|_| Err(error.to_string())).collect()),
+            Err(error) => Err(stage_error(error)),
+        }
+    }
+
+    fn decode_together(
+        &self,
+        loaded: &Loaded,
+        prompts: &[Prompt],
+        contents: &[Digest],
+        samples: usize,
+        context: &StageContext<'_>,
+    ) -> ModelResult<Vec<Vec<Sample>>> {
         let seeds: Vec<Vec<u64>> = contents
             .iter()
             .map(|content| (0..samples).map(|index| self.sample_seed(context.seed, content, index)).collect())
@@ -141,14 +184,16 @@ impl Decoding {
             max_new_tokens: self.max_new_tokens,
             stop_tokens: loaded.processor.stop_tokens().to_vec(),
         };
-        let generations = generate(&loaded.model, &requests, &sampling, context.threads).map_err(stage_error)?;
+        let requested = || context.cancel.requested();
+        let stop = Stop::when(&requested);
+        let generations = generate(&loaded.model, &requests, &sampling, context.threads, stop)?;
         generations.iter().map(|group| group.iter().map(|generation| sample(loaded, generation)).collect()).collect()
     }
 }
 
-fn sample(loaded: &Loaded, generation: &Generation) -> Result<Sample, StageError> {
+fn sample(loaded: &Loaded, generation: &Generation) -> ModelResult<Sample> {
     Ok(Sample {
-        text: loaded.processor.decode(&generation.tokens).map_err(stage_error)?,
+        text: loaded.processor.decode(&generation.tokens)?,
         tokens: generation.tokens.len(),
         finished: generation.finished,
     })

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use ruminate_flow::error::StageError;
 use ruminate_flow::options::{OptionKind, OptionSpec};
-use ruminate_flow::record::FieldKind;
+use ruminate_flow::record::{FieldKind, Record};
 use ruminate_flow::stage::{
-    Complaint, Dropped, Kind, NodeInput, Port, SetInput, SetOutput, SetStage, Stage, StageContext, Work,
+    Complaint, Dropped, Kind, NodeInput, Port, Reads, SetInput, SetOutput, SetStage, Stage, StageContext, Work,
 };
 
+use super::images::RecordImages;
 use super::loaded::Loaded;
-use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text};
-use super::training::{self, Figures, StoredProgress};
+use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text, unusable};
+use super::training::{self, Figures, Lineage, Noted, StoredProgress};
 use super::{stage_error, training::count};
+use crate::stop::Stop;
 use crate::train::progress::{CheckpointEvery, Session};
-use crate::train::sft::{SftMetrics, SftOptions, train_sft, usable_examples};
+use crate::train::sft::{SftOptions, SftStep, train_sft, usable_examples};
+use crate::types::Example;
 
 pub(super) struct Sft;
 
@@ -97,7 +100,7 @@ impl Kind for Sft {
     }
 
     fn outputs(&self) -> &'static [Port] {
-        const { &[Port::model("model", "the trained model"), Port::records("metrics", "the figures of every step")] }
+        const { &[Port::model("model", "the trained model"), training::METRICS, training::TIMINGS] }
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
@@ -109,19 +112,21 @@ impl Kind for Sft {
         let traits = &node.models["model"];
         let prompting = Prompting::new(&options.prompting, traits, (VISION_PROMPT, TEXT_PROMPT))?;
         let reads = prompting.reads().require(&options.response, FieldKind::Text, Some("response"));
-        let metrics = training::metrics_schema(
+        let schemas = training::schemas(
             &["step", "steps", "tokens", "target_tokens"],
-            &["epoch", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "seconds"],
+            &["epoch", "loss", "learning_rate", "gradient_norm"],
+            &[],
+            &["seconds", "tokens_per_second"],
         );
         Ok(Stage {
-            version: 1,
+            version: 2,
             identity: prompting.identity(),
-            reads: BTreeMap::from([("input", reads)]),
-            schemas: BTreeMap::from([("metrics", metrics)]),
+            reads: BTreeMap::from([("input", reads.clone())]),
+            schemas,
             models: BTreeMap::from([("model", traits.clone())]),
             seeded: true,
             uses_device: true,
-            work: Work::Set(Box::new(Trainer { response: options.response, prompting, training, checkpoint })),
+            work: Work::Set(Box::new(Trainer { response: options.response, prompting, reads, training, checkpoint })),
         })
     }
 }
@@ -129,38 +134,61 @@ impl Kind for Sft {
 struct Trainer {
     response: String,
     prompting: Prompting,
+    reads: Reads,
     training: SftOptions,
     checkpoint: CheckpointEvery,
 }
 
 impl SetStage for Trainer {
     fn run(&self, input: SetInput, context: &StageContext<'_>) -> Result<SetOutput, StageError> {
-        let loaded = Loaded::load(&input.models["model"], &self.prompting, context.device)?;
-        let mut examples = Vec::new();
-        for record in &input.records["input"] {
-            let prompt = self.prompting.encode(record, &loaded.processor, context.blobs)?;
-            let response = field_text(record, &self.response)?;
-            examples.push(loaded.processor.encode_completion(&prompt, &response).map_err(stage_error)?);
+        let records = &input.records["input"];
+        let loaded = Loaded::load(&input.models["model"], &self.prompting, context)?;
+        let images = RecordImages::new(records, &self.prompting, &loaded.processor, context.blobs);
+        let mut examples = Vec::with_capacity(records.len());
+        for (index, record) in records.iter().enumerate() {
+            if context.cancel.requested() {
+                return Err(StageError::Interrupted);
+            }
+            let mut example = self.example(record, &loaded, context).map_err(|reason| unusable(record, reason))?;
+            images.keep(index, std::mem::take(&mut example.images));
+            examples.push(example);
         }
         let mut options = self.training.clone();
         options.seed = training::mixed_seed(context.seed, options.seed);
-        let (_, left_out) = usable_examples(&examples, &options).map_err(stage_error)?;
-        let figures = Figures::default();
+        let (_, left_out) = usable_examples(&examples, &options, &|index| format!("record `{}`", records[index].id))
+            .map_err(stage_error)?;
+        let figures = Figures::new(Lineage::new(records, &self.reads));
         let mut progress = StoredProgress { checkpoint: context.checkpoint, figures: &figures };
-        let mut on_step = |metrics: &SftMetrics| {
-            let message = format!("loss {:.3}", metrics.loss);
-            let json = serde_json::to_value(metrics).unwrap_or_default();
-            figures.step(json, metrics.step, metrics.steps, &message, context)
+        let mut on_step = |step: &SftStep| {
+            let noted = Noted {
+                step: (step.metrics.step, step.metrics.steps),
+                metrics: serde_json::to_value(&step.metrics).unwrap_or_default(),
+                timings: serde_json::to_value(&step.timings).unwrap_or_default(),
+                picked: &step.examples,
+                message: format!("loss {:.3}", step.metrics.loss),
+            };
+            figures.step(noted, context)
         };
+        let requested = || context.cancel.requested();
         let mut session = Session {
             workers: context.threads,
             checkpoint: self.checkpoint,
             progress: &mut progress,
             on_step: &mut on_step,
+            stop: Stop::when(&requested),
         };
-        let trained = train_sft(&loaded.model, &examples, &options, &mut session).map_err(stage_error)?;
-        let mut output = training::output(&trained, &loaded, &figures)?;
+        let trained = train_sft(&loaded.model, &examples, &images, &options, &mut session).map_err(stage_error)?;
+        let mut output = training::output(&trained, &loaded, figures)?;
         output.drops = left_out.into_iter().map(|(source, reason)| ("input", Dropped { source, reason })).collect();
         Ok(output)
+    }
+}
+
+impl Trainer {
+    /// What is learned from `record`, or why nothing can be.
+    fn example(&self, record: &Record, loaded: &Loaded, context: &StageContext<'_>) -> Result<Example, String> {
+        let response = field_text(record, &self.response)?;
+        let prompt = self.prompting.encode(record, &loaded.processor, context.blobs)?;
+        loaded.processor.encode_completion(&prompt, &response).map_err(|error| error.to_string())
     }
 }

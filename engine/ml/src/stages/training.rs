@@ -2,13 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
-use ruminate_flow::digest::DigestBuilder;
+use ruminate_flow::codec;
+use ruminate_flow::digest::{Digest, DigestBuilder};
 use ruminate_flow::error::StageError;
+use ruminate_flow::key::unit_content;
 use ruminate_flow::options::{OptionKind, OptionSpec};
 use ruminate_flow::record::{FieldKind, Fields, Record, Schema, Value};
-use ruminate_flow::stage::{Checkpoint, FileContent, SetOutput, StageContext};
+use ruminate_flow::stage::{Checkpoint, FileContent, Port, Reads, SetOutput, StageContext};
 use serde_json::{Value as Json, json};
 
 use super::loaded::Loaded;
@@ -124,28 +127,97 @@ pub(super) fn mixed_seed(graph_seed: u64, node_seed: u64) -> u64 {
     DigestBuilder::default().part(&graph_seed.to_le_bytes()).part(&node_seed.to_le_bytes()).finish().seed()
 }
 
+/// Names what a step was trained on: the ids of the input's records and the digests of what is read of them.
+pub(super) struct Lineage {
+    records: Vec<(Arc<str>, Digest)>,
+}
+
+impl Lineage {
+    pub(super) fn new(records: &[Record], reads: &Reads) -> Self {
+        let name = |record: &Record| (record.id.clone(), unit_content(std::slice::from_ref(record), reads));
+        Self { records: records.iter().map(name).collect() }
+    }
+
+    /// The fields `records`, the ids of the records at `picked` in that order, and `batch`, a digest over the id and the
+    /// digest of the fields read of each.
+    fn fields(&self, picked: &[usize]) -> Fields {
+        let mut batch = DigestBuilder::default();
+        let mut ids = Vec::with_capacity(picked.len());
+        for (id, content) in picked.iter().filter_map(|index| self.records.get(*index)) {
+            batch.part(id.as_bytes()).part(content.bytes());
+            ids.push(Value::Text(id.clone()));
+        }
+        Fields::from([("batch".into(), Value::text(batch.finish().to_string())), ("records".into(), Value::List(ids))])
+    }
+}
+
 /// The figures of the steps so far; they are kept in the checkpoint, so that a resumed run has them all.
+pub(super) struct Figures {
+    lineage: Lineage,
+    steps: RefCell<Steps>,
+}
+
+/// One record a step, on each port.
 #[derive(Default)]
-pub(super) struct Figures(RefCell<Vec<Json>>);
+struct Steps {
+    metrics: Vec<Record>,
+    timings: Vec<Record>,
+}
+
+/// A step as it is noted.
+pub(super) struct Noted<'a> {
+    /// Steps done, this one included, and steps in all.
+    pub(super) step: (usize, usize),
+    /// What the same run always gives, numbers and texts by name.
+    pub(super) metrics: Json,
+    /// What differs from run to run.
+    pub(super) timings: Json,
+    /// What the step was trained on, as indices into the input's records.
+    pub(super) picked: &'a [usize],
+    /// Stands beside the progress bar.
+    pub(super) message: String,
+}
 
 impl Figures {
-    /// Notes a step's figures, reports them, and says whether to go on.
-    pub(super) fn step(
-        &self,
-        figures: Json,
-        step: usize,
-        steps: usize,
-        message: &str,
-        context: &StageContext<'_>,
-    ) -> Control {
-        self.0.borrow_mut().push(figures);
-        context.progress.report(step as u64, Some(steps as u64), "steps", message);
+    /// No figures yet, of a training on the records of `lineage`.
+    pub(super) fn new(lineage: Lineage) -> Self {
+        Self { lineage, steps: RefCell::default() }
+    }
+
+    /// Notes a step, reports it, and says whether to go on.
+    pub(super) fn step(&self, noted: Noted<'_>, context: &StageContext<'_>) -> Control {
+        let (step, steps) = noted.step;
+        let mut metrics = record(step, &noted.metrics);
+        metrics.fields.extend(self.lineage.fields(noted.picked));
+        {
+            let mut noted_steps = self.steps.borrow_mut();
+            noted_steps.metrics.push(metrics);
+            noted_steps.timings.push(record(step, &noted.timings));
+        }
+        context.progress.report(step as u64, Some(steps as u64), "steps", &noted.message);
         if context.cancel.requested() { Control::Stop } else { Control::Continue }
     }
 
-    /// The records of the port `metrics`: one a step, numbers by name.
-    pub(super) fn records(&self) -> Vec<Record> {
-        self.0.borrow().iter().zip(1..).map(|(figures, step)| record(step, figures)).collect()
+    fn encode(&self) -> Vec<u8> {
+        let steps = self.steps.borrow();
+        let mut bytes = Vec::new();
+        for records in [&steps.metrics, &steps.timings] {
+            codec::put_varint(records.len() as u64, &mut bytes);
+            records.iter().for_each(|record| codec::put_record(record, &mut bytes));
+        }
+        bytes
+    }
+
+    /// Takes back what [`Figures::encode`] gave; false if `bytes` is something else.
+    fn decode(&self, bytes: &[u8]) -> bool {
+        let mut reader = codec::Reader::new(bytes);
+        let mut records = || -> Option<Vec<Record>> {
+            let count = reader.varint()?;
+            (0..count).map(|_| reader.record()).collect()
+        };
+        let (Some(metrics), Some(timings)) = (records(), records()) else { return false };
+        self.steps.replace(Steps { metrics, timings });
+        true
     }
 }
 
@@ -169,12 +241,32 @@ fn record(step: usize, figures: &Json) -> Record {
     Record { id: format!("step-{step:06}").into(), fields }
 }
 
-/// The schema of `metrics` for figures of these names; `step`, `steps` and counts are whole numbers.
-pub(super) fn metrics_schema(integers: &[&str], floats: &[&str]) -> Schema {
-    let of = |names: &[&str], kind: FieldKind| {
-        names.iter().map(move |name| ((*name).to_owned(), kind.clone())).collect::<Vec<_>>()
+pub(super) const METRICS: Port = Port::records(
+    "metrics",
+    "a record a step: its figures, the `records` it was trained on and the digest `batch` of their ids and contents",
+);
+pub(super) const TIMINGS: Port =
+    Port::records("timings", "a record a step: seconds and tokens a second; other numbers in every run");
+
+/// The schemas of `metrics` and `timings`. In `metrics`, `integers` are whole numbers, `floats` others, `texts` digests; all
+/// figures of `timings` but `step` are numbers.
+pub(super) fn schemas(
+    integers: &[&str],
+    floats: &[&str],
+    texts: &[&str],
+    timings: &[&str],
+) -> BTreeMap<&'static str, Schema> {
+    let of = |names: &[&str], kind: FieldKind| -> Schema {
+        names.iter().map(|name| ((*name).to_owned(), kind.clone())).collect()
     };
-    of(integers, FieldKind::Int).into_iter().chain(of(floats, FieldKind::Float)).collect()
+    let mut metrics = of(integers, FieldKind::Int);
+    metrics.extend(of(floats, FieldKind::Float));
+    metrics.extend(of(texts, FieldKind::Text));
+    metrics.extend(of(&["batch"], FieldKind::Text));
+    metrics.extend(of(&["records"], FieldKind::List(Box::new(FieldKind::Text))));
+    let mut times = of(&["step"], FieldKind::Int);
+    times.extend(of(timings, FieldKind::Float));
+    BTreeMap::from([("metrics", metrics), ("timings", times)])
 }
 
 /// Keeps a training's progress in the engine's store.
@@ -184,36 +276,30 @@ pub(super) struct StoredProgress<'a> {
 }
 
 const STATE: &str = "state.safetensors";
-const FIGURES: &str = "figures.json";
+const FIGURES: &str = "figures";
 
 impl ProgressStore for StoredProgress<'_> {
     fn load(&mut self) -> Result<Option<Vec<u8>>> {
         let parts = self.checkpoint.load().map_err(|error| Error::state(error.to_string()))?;
         let Some(mut parts) = parts else { return Ok(None) };
-        let figures = parts.get(FIGURES).and_then(|bytes| serde_json::from_slice(bytes).ok());
         // One without the other is no checkpoint: the run starts over rather than with figures missing.
-        let (Some(figures), Some(state)) = (figures, parts.remove(STATE)) else { return Ok(None) };
-        self.figures.0.replace(figures);
-        Ok(Some(state))
+        let (Some(figures), Some(state)) = (parts.remove(FIGURES), parts.remove(STATE)) else { return Ok(None) };
+        Ok(self.figures.decode(&figures).then_some(state))
     }
 
     fn save(&mut self, _step: usize, state: Vec<u8>) -> Result<()> {
-        let figures = serde_json::to_vec(&*self.figures.0.borrow()).map_err(|error| Error::state(error.to_string()))?;
-        let parts = BTreeMap::from([(STATE.to_owned(), state), (FIGURES.to_owned(), figures)]);
+        let parts = BTreeMap::from([(STATE.to_owned(), state), (FIGURES.to_owned(), self.figures.encode())]);
         self.checkpoint.save(&parts).map_err(|error| Error::state(error.to_string()))
     }
 }
 
 /// The trained model and the figures as the node's outputs.
-pub(super) fn output(
-    trained: &Model,
-    loaded: &Loaded,
-    figures: &Figures,
-) -> std::result::Result<SetOutput, StageError> {
+pub(super) fn output(trained: &Model, loaded: &Loaded, figures: Figures) -> std::result::Result<SetOutput, StageError> {
     let files = weights::save(trained, &loaded.files, &SaveOptions::default()).map_err(stage_error)?;
     let files = files.into_iter().map(|(name, bytes)| (name, FileContent::Bytes(bytes))).collect();
+    let Steps { metrics, timings } = figures.steps.into_inner();
     Ok(SetOutput {
-        records: BTreeMap::from([("metrics", figures.records())]),
+        records: BTreeMap::from([("metrics", metrics), ("timings", timings)]),
         models: BTreeMap::from([("model", files)]),
         drops: Vec::new(),
     })

@@ -16,10 +16,12 @@ use super::progress::{Checkpointer, Session};
 use super::rollout::{RewardFunction, Rollout, RolloutPlan, RolloutSummary, Sample};
 use super::schedule::{Schedule, WarmUp};
 use super::sft::{at_least_one, check_optimizer, hash_tokens};
+use crate::device::is_cpu;
 use crate::error::{Error, Result};
 use crate::generate::Sampling;
 use crate::model::Model;
-use crate::types::Prompt;
+use crate::stop::Stop;
+use crate::types::{ImageSource, Prompt};
 
 /// Everything that decides the result of GRPO besides prompts and rewards. The defaults are the released recipe's (its first,
 /// medium stage).
@@ -158,7 +160,7 @@ impl GrpoOptions {
         }
     }
 
-    fn policy(&self, model: &Model) -> PolicyPlan<'_> {
+    fn policy<'a>(&'a self, model: &Model, stop: Stop<'a>) -> PolicyPlan<'a> {
         let frozen = |(name, _): &(String, _)| !name.starts_with("visual.") || !is_trained(name, &self.freeze);
         PolicyPlan {
             loss: PolicyLossOptions {
@@ -175,10 +177,11 @@ impl GrpoOptions {
             shards: self.shards,
             freeze: &self.freeze,
             vision_is_frozen: model.parameters().iter().all(frozen),
+            stop,
         }
     }
 
-    fn rollout(&self, stop_tokens: &[u32]) -> RolloutPlan {
+    fn rollout<'a>(&self, stop_tokens: &[u32], stop: Stop<'a>) -> RolloutPlan<'a> {
         RolloutPlan {
             sampling: Sampling {
                 temperature: self.temperature as f32,
@@ -193,6 +196,45 @@ impl GrpoOptions {
             epsilon: self.advantage_epsilon,
             mask_truncated: self.mask_truncated,
             seed: self.seed,
+            stop,
+        }
+    }
+}
+
+/// One step, as the session's callback is told of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrpoStep {
+    /// What the same run always gives.
+    pub metrics: GrpoMetrics,
+    /// What differs from run to run.
+    pub timings: GrpoTimings,
+    /// The prompts of the step, as indices into those of the run, in their order.
+    pub prompts: Vec<usize>,
+}
+
+/// How long a step took.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GrpoTimings {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Seconds of the step.
+    pub seconds: f64,
+    /// Seconds of sampling and rewards.
+    pub rollout_seconds: f64,
+    /// Seconds of the updates.
+    pub update_seconds: f64,
+    /// [`GrpoMetrics::tokens`] per second of the whole step.
+    pub tokens_per_second: f64,
+}
+
+impl GrpoTimings {
+    fn new(metrics: &GrpoMetrics, rollout_seconds: f64, seconds: f64) -> Self {
+        Self {
+            step: metrics.step,
+            seconds,
+            rollout_seconds,
+            update_seconds: seconds - rollout_seconds,
+            tokens_per_second: metrics.tokens as f64 / seconds.max(1e-9),
         }
     }
 }
@@ -234,14 +276,8 @@ pub struct GrpoMetrics {
     pub learning_rate: f64,
     /// Tokens of prompts and completions sampled in this step.
     pub tokens: usize,
-    /// `tokens` per second of the whole step.
-    pub tokens_per_second: f64,
-    /// Seconds of sampling and rewards.
-    pub rollout_seconds: f64,
-    /// Seconds of the updates.
-    pub update_seconds: f64,
-    /// Seconds of the step.
-    pub seconds: f64,
+    /// The digest of all completions' token ids: [`RolloutSummary::completions`].
+    pub completions: String,
 }
 
 /// What the updates of a step did, summed.
@@ -254,18 +290,20 @@ struct Updated {
 }
 
 /// Trains `model` to earn more of `reward` on `prompts` and returns it. The KL reference is `model` as given. Continues from
-/// the session's checkpoint when there is one.
+/// the session's checkpoint when there is one. Images are asked of `images`, by the prompt's index, when a step needs them;
+/// what the prompts hold themselves is not looked at.
 ///
 /// # Errors
 /// Bad options, no prompts, a failing reward, a loss or gradient that is not finite (naming the step), a store that fails,
-/// and [`Error::Interrupted`] when the session's callback stops the run.
+/// and [`Error::Interrupted`] when the session stops the run.
 pub fn train_grpo(
     model: &Model,
     prompts: &[Prompt],
+    images: &dyn ImageSource,
     stop_tokens: &[u32],
     options: &GrpoOptions,
     reward: &mut RewardFunction<'_>,
-    session: &mut Session<'_, GrpoMetrics>,
+    session: &mut Session<'_, GrpoStep>,
 ) -> Result<Model> {
     options.check()?;
     if prompts.is_empty() {
@@ -284,23 +322,47 @@ pub fn train_grpo(
     let mut checkpointer = Checkpointer::new(identity(options, prompts, stop_tokens), steps);
     let start = checkpointer.resume(session.progress, &mut model, &mut optimizer)?;
     let workers = Workers::new(session.workers.min(options.shards))?;
-    let (rollout, policy) = (options.rollout(stop_tokens), options.policy(&model));
+    let (rollout, policy) = (options.rollout(stop_tokens, session.stop), options.policy(&model, session.stop));
     let warm_up = options.warm_up.steps(steps);
     for step in start..steps {
         let begun = Instant::now();
         let (epoch, place) = data.place(step);
         let order = data.epoch(epoch);
-        let Rollout { groups, summary } = rollout.run(&model, prompts, data.batch(&order, place), step + 1, reward)?;
+        let picked = data.batch(&order, place);
+        let shown =
+            |index: &usize| Ok(Prompt { tokens: prompts[*index].tokens.clone(), images: images.images(*index)? });
+        let batch = picked.iter().map(shown).collect::<Result<Vec<_>>>()?;
+        let Rollout { groups, summary } = match rollout.run(&model, &batch, picked, step + 1, reward) {
+            Err(Error::Stopped) => return Err(checkpointer.given_up(step, session, &model, &optimizer)?),
+            sampled => sampled?,
+        };
         let rollout_seconds = begun.elapsed().as_secs_f64();
         let learning_rate = options.learning_rate * options.schedule.factor(step, warm_up, steps);
         let reference = (options.kl_coefficient > 0.0).then_some(&reference);
         let part = groups.len().div_ceil(options.updates).max(1);
+        // A step that is given up between its updates is undone. Where memory is scarce, the last checkpoint must do.
+        let several = groups.len() > part && is_cpu(model.device());
+        let before = several.then(|| (model.clone(), optimizer.clone()));
+        let updates = optimizer.updates();
         let mut run = Update { model: &mut model, optimizer: &mut optimizer, policy: &policy, workers: &workers };
-        let updated = run.run(reference, &groups, part, learning_rate, step + 1)?;
-        let times = (rollout_seconds, begun.elapsed().as_secs_f64());
+        let updated = match run.run(reference, &groups, part, learning_rate, step + 1) {
+            Err(Error::Stopped) => {
+                let (model, optimizer) = before.unwrap_or((model, optimizer));
+                let intact = optimizer.updates() == updates;
+                let error = if intact {
+                    checkpointer.given_up(step, session, &model, &optimizer)?
+                } else {
+                    checkpointer.interrupted()
+                };
+                return Err(error);
+            }
+            updated => updated?,
+        };
         let epoch = (step + 1) as f64 / data.steps_per_epoch() as f64;
-        let metrics = metrics_of((step + 1, steps, epoch), summary, updated, learning_rate, times);
-        checkpointer.after_step(step + 1, &metrics, session, &model, &optimizer)?;
+        let metrics = metrics_of((step + 1, steps, epoch), summary, updated, learning_rate);
+        let timings = GrpoTimings::new(&metrics, rollout_seconds, begun.elapsed().as_secs_f64());
+        let report = GrpoStep { metrics, timings, prompts: picked.to_vec() };
+        checkpointer.after_step(step + 1, &report, session, &model, &optimizer)?;
     }
     Ok(model)
 }
@@ -348,7 +410,6 @@ fn metrics_of(
     summary: RolloutSummary,
     updated: Updated,
     learning_rate: f64,
-    (rollout_seconds, seconds): (f64, f64),
 ) -> GrpoMetrics {
     let updates = updated.updates.max(1) as f64;
     let tokens = updated.statistics.tokens.max(1) as f64;
@@ -370,10 +431,7 @@ fn metrics_of(
         gradient_norm: updated.norm / updates,
         learning_rate,
         tokens: summary.tokens,
-        tokens_per_second: summary.tokens as f64 / seconds.max(1e-9),
-        rollout_seconds,
-        update_seconds: seconds - rollout_seconds,
-        seconds,
+        completions: summary.completions,
     }
 }
 

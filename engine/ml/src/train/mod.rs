@@ -14,10 +14,10 @@ pub mod rollout;
 pub mod schedule;
 pub mod sft;
 
-pub use grpo::{GrpoMetrics, GrpoOptions, train_grpo};
+pub use grpo::{GrpoMetrics, GrpoOptions, GrpoStep, GrpoTimings, train_grpo};
 pub use progress::{CheckpointEvery, Control, MemoryProgress, ProgressStore, Session};
 pub use rollout::{Completion, Reward};
-pub use sft::{SftMetrics, SftOptions, train_sft};
+pub use sft::{SftMetrics, SftOptions, SftStep, SftTimings, train_sft};
 
 #[cfg(test)]
 mod tests;

@@ -35,7 +35,8 @@ struct Slot {
     master: Option<Tensor<1>>,
 }
 
-/// AdamW over the parameters of one model.
+/// AdamW over the parameters of one model. A copy shares the tensors.
+#[derive(Clone)]
 pub struct AdamW {
     options: AdamWOptions,
     /// One per parameter of the model, in its order; `None` for a frozen one.
@@ -92,7 +93,7 @@ impl AdamW {
         learning_rate: f64,
         workers: &Workers,
     ) -> Result<f64> {
-        let norm = global_norm(&gradients)?;
+        let norm = global_norm(&gradients, workers)?;
         if !norm.is_finite() {
             return Ok(norm);
         }
@@ -205,10 +206,11 @@ fn put(model: &mut Model, values: Vec<Option<Tensor<1>>>) {
     });
 }
 
-/// The Euclidean norm of all gradients together, summed in the order of the parameters.
-fn global_norm(gradients: &GradientSum) -> Result<f64> {
-    let squares: Vec<Tensor<1>> =
-        gradients.values.iter().flatten().map(|gradient| gradient.clone().square().sum()).collect();
+/// The Euclidean norm of all gradients together, summed in the order of the parameters. Each sum runs on one worker: where
+/// several threads share a large sum, the order of its parts is left to chance.
+fn global_norm(gradients: &GradientSum, workers: &Workers) -> Result<f64> {
+    let gradients: Vec<Tensor<1>> = gradients.values.iter().flatten().cloned().collect();
+    let squares = workers.run(gradients, |gradient| Ok(gradient.square().sum()))?;
     if squares.is_empty() {
         return Ok(0.0);
     }
@@ -286,12 +288,13 @@ mod tests {
             max_gradient_norm: reference["max_grad_norm"].as_f64(),
         };
         let device = Device::flex();
+        let workers = Workers::new(1).unwrap();
         let tensor = |values: Vec<f32>| Tensor::<1>::from_floats(values.as_slice(), &device);
         let mut value = tensor(numbers(&reference["init"]));
         let mut slot = Slot { name: "p".into(), decays: true, moments: None, master: None };
         for (index, step) in reference["trace"].as_array().unwrap().iter().enumerate() {
             let gradients = GradientSum { values: vec![Some(tensor(numbers(&step["raw_grad"])))] };
-            let norm = global_norm(&gradients).unwrap();
+            let norm = global_norm(&gradients, &workers).unwrap();
             let expected_norm = step["total_norm"].as_f64().unwrap();
             assert!((norm - expected_norm).abs() <= 1e-6 * expected_norm.max(1.0), "{norm} {expected_norm}");
             let scale = (options.max_gradient_norm.unwrap() / (norm + CLIP_EPSILON)).min(1.0);

@@ -8,6 +8,7 @@ use super::parallel::{GradientSum, Workers, balance};
 use super::rollout::Sample;
 use crate::error::Result;
 use crate::model::Model;
+use crate::stop::Stop;
 
 /// What every forward pass of an update needs besides weights.
 pub struct PolicyPlan<'a> {
@@ -25,6 +26,8 @@ pub struct PolicyPlan<'a> {
     pub freeze: &'a [String],
     /// Whether no parameter of the vision tower and projector is trained, so that all weights see an image alike.
     pub vision_is_frozen: bool,
+    /// Asked before every micro-batch.
+    pub stop: Stop<'a>,
 }
 
 /// Log-probabilities of every sample's completion, group by group.
@@ -53,11 +56,12 @@ impl PolicyPlan<'_> {
     /// Log-probabilities of all samples under `model`, without gradients.
     ///
     /// # Errors
-    /// When the model cannot take a sample.
+    /// When the model cannot take a sample; [`crate::Error::Stopped`] after a stop.
     pub fn log_probs(&self, model: &Model, groups: &[Vec<Sample<'_>>], workers: &Workers) -> Result<GroupLogProbs> {
         let shards = workers.run(self.cut(groups), |shard| {
             let mut found = Vec::new();
             for micro_batch in shard {
+                self.stop.check()?;
                 let rows = rows_of(groups, &micro_batch);
                 let images = RowImages::new(&rows);
                 let features = images.encode(model)?;
@@ -77,7 +81,7 @@ impl PolicyPlan<'_> {
     /// `None` these are `model`'s own. `reference` is asked only for a KL term.
     ///
     /// # Errors
-    /// When the model cannot take a sample.
+    /// When the model cannot take a sample; [`crate::Error::Stopped`] after a stop.
     pub fn gradients(
         &self,
         model: &Model,
@@ -98,6 +102,7 @@ impl PolicyPlan<'_> {
             let leaves = model.with_gradients(&|name| is_trained(name, self.freeze));
             let (mut loss, mut sum, mut statistics) = (0.0, GradientSum::default(), PolicyStatistics::default());
             for micro_batch in shard {
+                self.stop.check()?;
                 let part = Part { leaves: &leaves, reference, groups, old, totals: &totals };
                 let (part_loss, gradients) = self.micro_batch(&part, &micro_batch, &mut statistics)?;
                 loss += part_loss;

@@ -14,6 +14,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::optimizer::AdamW;
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::stop::Stop;
 
 /// Where a training run keeps its latest checkpoint.
 pub trait ProgressStore {
@@ -80,8 +81,10 @@ pub struct Session<'a, M> {
     pub checkpoint: CheckpointEvery,
     /// Where to save, and where an earlier run may have.
     pub progress: &'a mut dyn ProgressStore,
-    /// Called after every step with its figures.
+    /// Called after every step with what there is to say about it.
     pub on_step: &'a mut dyn FnMut(&M) -> Control,
+    /// Asked within a step. A stop there gives the step up, and the progress of the steps before it is saved.
+    pub stop: Stop<'a>,
 }
 
 /// A run's identity in its checkpoints, and the clock of the next one.
@@ -110,16 +113,36 @@ impl Checkpointer {
         Ok(step)
     }
 
+    /// After `step` steps and a step that was given up: saves unless that is done, and gives the error to leave with.
+    pub(crate) fn given_up<M>(
+        &mut self,
+        step: usize,
+        session: &mut Session<'_, M>,
+        model: &Model,
+        optimizer: &AdamW,
+    ) -> Result<Error> {
+        if step > self.last.0 {
+            session.progress.save(step, encode(step, &self.identity, model, optimizer)?)?;
+            self.last.0 = step;
+        }
+        Ok(self.interrupted())
+    }
+
+    /// The error to leave with when the last checkpoint is what there is.
+    pub(crate) fn interrupted(&self) -> Error {
+        Error::Interrupted { step: self.last.0, steps: self.steps }
+    }
+
     /// After `step` steps: reports, saves when it is time to, and says whether to go on.
     pub(crate) fn after_step<M>(
         &mut self,
         step: usize,
-        metrics: &M,
+        report: &M,
         session: &mut Session<'_, M>,
         model: &Model,
         optimizer: &AdamW,
     ) -> Result<()> {
-        let stop = (session.on_step)(metrics) == Control::Stop;
+        let stop = (session.on_step)(report) == Control::Stop;
         if step == self.steps {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use super::sft::hash_tokens;
 use crate::error::{Error, Result};
 use crate::generate::{Generation, Request, Sampling, generate};
 use crate::model::Model;
+use crate::stop::Stop;
 use crate::types::{ImagePatches, Prompt};
 
 /// A sampled completion, as the reward sees it.
@@ -74,10 +75,12 @@ pub struct RolloutSummary {
     pub zero_variance_share: f64,
     /// Tokens of prompts and completions.
     pub tokens: usize,
+    /// The digest of the completions: of each, in order, the number of its tokens and their ids as 4 little-endian bytes.
+    pub completions: String,
 }
 
 /// How a step samples and compares.
-pub struct RolloutPlan {
+pub struct RolloutPlan<'a> {
     /// Temperature, limits and stop tokens.
     pub sampling: Sampling,
     /// Samples of each prompt.
@@ -92,13 +95,16 @@ pub struct RolloutPlan {
     pub mask_truncated: bool,
     /// Decides the samples.
     pub seed: u64,
+    /// Asked before every token.
+    pub stop: Stop<'a>,
 }
 
-impl RolloutPlan {
-    /// Samples, rewards and compares the completions of the prompts at `picked`.
+impl RolloutPlan<'_> {
+    /// Samples, rewards and compares the completions of `prompts`, which are those at `picked` among the prompts of the run.
     ///
     /// # Errors
-    /// When sampling or the reward fails, or the reward returns a number that is not finite or not one per completion.
+    /// When sampling or the reward fails, or the reward returns a number that is not finite or not one per completion;
+    /// [`Error::Stopped`] after a stop.
     pub fn run<'a>(
         &self,
         model: &Model,
@@ -107,10 +113,10 @@ impl RolloutPlan {
         step: usize,
         reward: &mut RewardFunction<'_>,
     ) -> Result<Rollout<'a>> {
-        let seeds: Vec<Vec<u64>> = picked.iter().map(|prompt| self.seeds(&prompts[*prompt], step)).collect();
+        let seeds: Vec<Vec<u64>> = prompts.iter().map(|prompt| self.seeds(prompt, step)).collect();
         let requests: Vec<Request<'_>> =
-            picked.iter().zip(&seeds).map(|(prompt, seeds)| Request { prompt: &prompts[*prompt], seeds }).collect();
-        let generations = generate(model, &requests, &self.sampling, self.shards)?;
+            prompts.iter().zip(&seeds).map(|(prompt, seeds)| Request { prompt, seeds }).collect();
+        let generations = generate(model, &requests, &self.sampling, self.shards, self.stop)?;
         let completions: Vec<Completion<'_>> = picked
             .iter()
             .zip(&generations)
@@ -132,13 +138,13 @@ impl RolloutPlan {
         let mut summary = summarise(&completions, &rewards);
         let flat = advantages.iter().filter(|group| group.zero_variance).count();
         summary.zero_variance_share = flat as f64 / advantages.len().max(1) as f64;
-        summary.tokens += picked.iter().map(|prompt| prompts[*prompt].tokens.len() * self.samples).sum::<usize>();
-        let groups = picked
+        summary.tokens += prompts.iter().map(|prompt| prompt.tokens.len() * self.samples).sum::<usize>();
+        let groups = prompts
             .iter()
             .zip(generations)
             .zip(advantages)
             .filter(|(_, advantages)| !advantages.zero_variance)
-            .map(|((prompt, group), advantages)| self.samples_of(&prompts[*prompt], group, &advantages.values))
+            .map(|((prompt, group), advantages)| self.samples_of(prompt, group, &advantages.values))
             .filter(|group| !group.is_empty())
             .collect();
         Ok(Rollout { groups, summary })
@@ -211,6 +217,8 @@ fn summarise(completions: &[Completion<'_>], rewards: &[Reward]) -> RolloutSumma
         }
     }
     let tokens: usize = completions.iter().map(|completion| completion.tokens.len()).sum();
+    let mut digest = blake3::Hasher::new();
+    completions.iter().for_each(|completion| hash_tokens(&mut digest, completion.tokens));
     RolloutSummary {
         reward_mean: mean,
         reward_std: (squares / (count - 1.0).max(1.0)).sqrt(),
@@ -219,5 +227,6 @@ fn summarise(completions: &[Completion<'_>], rewards: &[Reward]) -> RolloutSumma
         finished_share: completions.iter().filter(|completion| completion.finished).count() as f64 / count,
         zero_variance_share: 0.0,
         tokens,
+        completions: digest.finalize().to_hex().to_string(),
     }
 }

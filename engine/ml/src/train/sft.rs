@@ -2,6 +2,7 @@
 //!
 //! The loss of a step is normalised by the targets of its whole batch, however that is cut into shards and micro-batches.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,8 @@ use super::progress::{Checkpointer, Session};
 use super::schedule::{Schedule, WarmUp};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::types::Example;
+use crate::stop::Stop;
+use crate::types::{Example, ImagePatches, ImageSource};
 
 /// Everything that decides the result of SFT. The defaults are the released recipe's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,6 +146,28 @@ pub(crate) fn check_optimizer(learning_rate: f64, options: &AdamWOptions) -> Res
     Ok(())
 }
 
+/// One step, as the session's callback is told of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SftStep {
+    /// What the same run always gives.
+    pub metrics: SftMetrics,
+    /// What differs from run to run.
+    pub timings: SftTimings,
+    /// The examples that the step learned from, as indices into those of the run, in their order.
+    pub examples: Vec<usize>,
+}
+
+/// How long a step took.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SftTimings {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Seconds that the step took.
+    pub seconds: f64,
+    /// [`SftMetrics::tokens`] per second.
+    pub tokens_per_second: f64,
+}
+
 /// The figures of one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SftMetrics {
@@ -163,10 +187,6 @@ pub struct SftMetrics {
     pub tokens: usize,
     /// Target tokens.
     pub target_tokens: usize,
-    /// `tokens` per second.
-    pub tokens_per_second: f64,
-    /// Seconds that the step took.
-    pub seconds: f64,
 }
 
 /// An example as training uses it.
@@ -175,14 +195,20 @@ struct Prepared<'a> {
     targets: Vec<usize>,
 }
 
+/// The examples of a step, their images with them.
+struct Batch<'a> {
+    examples: Vec<&'a Prepared<'a>>,
+    images: Vec<Vec<Arc<ImagePatches>>>,
+}
+
 /// The indices of the examples that can be trained on, and why each of the others cannot.
 pub type Usable = (Vec<usize>, Vec<(usize, String)>);
 
-/// Which examples can be trained on.
+/// Which examples can be trained on. `name` names one in an error: by its index, or by what it was made from.
 ///
 /// # Errors
 /// When the options are out of range, or an example is too long and that is to fail.
-pub fn usable_examples(examples: &[Example], options: &SftOptions) -> Result<Usable> {
+pub fn usable_examples(examples: &[Example], options: &SftOptions, name: &dyn Fn(usize) -> String) -> Result<Usable> {
     options.check()?;
     let mut kept = Vec::new();
     let mut left_out = Vec::new();
@@ -191,13 +217,18 @@ pub fn usable_examples(examples: &[Example], options: &SftOptions) -> Result<Usa
         if example.loss_mask.len() != length {
             let marks = example.loss_mask.len();
             return Err(Error::input(format!(
-                "example {index} has {length} tokens and {marks} marks in its loss mask"
+                "{} has {length} tokens and {marks} marks in its loss mask",
+                name(index)
             )));
         }
         let too_long = options.max_length.filter(|limit| length > *limit);
         match too_long {
             Some(limit) if options.overlong == Overlong::Fail => {
-                return Err(Error::input(format!("example {index} has {length} tokens: `max-length` is {limit}")));
+                let name = name(index);
+                return Err(Error::input(format!(
+                    "{name} has {length} tokens, and `max-length` is {limit}: raise it, or leave such examples out with \
+                     `overlong = \"drop\"`"
+                )));
             }
             Some(limit) => left_out.push((index, format!("{length} tokens: `max-length` is {limit}"))),
             None if targets_of(&example.loss_mask).is_empty() => left_out.push((index, "no token to learn".to_owned())),
@@ -207,18 +238,20 @@ pub fn usable_examples(examples: &[Example], options: &SftOptions) -> Result<Usa
     Ok((kept, left_out))
 }
 
-/// Trains `model` on `examples` and returns it. Continues from the session's checkpoint when there is one.
+/// Trains `model` on `examples` and returns it. Continues from the session's checkpoint when there is one. Images are asked
+/// of `images`, by the example's index, when a step needs them; what the examples hold themselves is not looked at.
 ///
 /// # Errors
 /// Bad options or examples, nothing to train on, a loss or gradient that is not finite (naming the step), a store that
-/// fails, and [`Error::Interrupted`] when the session's callback stops the run.
+/// fails, and [`Error::Interrupted`] when the session stops the run.
 pub fn train_sft(
     model: &Model,
     examples: &[Example],
+    images: &dyn ImageSource,
     options: &SftOptions,
-    session: &mut Session<'_, SftMetrics>,
+    session: &mut Session<'_, SftStep>,
 ) -> Result<Model> {
-    let (kept, left_out) = usable_examples(examples, options)?;
+    let (kept, left_out) = usable_examples(examples, options, &|index| format!("example {index}"))?;
     if !left_out.is_empty() {
         tracing::warn!("{} of {} examples are left out, the first: {}", left_out.len(), examples.len(), left_out[0].1);
     }
@@ -249,13 +282,20 @@ pub fn train_sft(
         if epoch.0 != number {
             epoch = (number, data.epoch(number));
         }
-        let batch: Vec<&Prepared<'_>> = data.batch(&epoch.1, place).iter().map(|index| &prepared[*index]).collect();
+        let picked = data.batch(&epoch.1, place);
+        let batch = Batch {
+            examples: picked.iter().map(|index| &prepared[*index]).collect(),
+            images: picked.iter().map(|index| images.images(kept[*index])).collect::<Result<_>>()?,
+        };
         let learning_rate = options.learning_rate * options.schedule.factor(step, warm_up, steps);
-        let (loss, gradients) = batch_gradients(&model, &batch, options, &workers)?;
+        let (loss, gradients) = match batch_gradients(&model, &batch, options, &workers, session.stop) {
+            Err(Error::Stopped) => return Err(checkpointer.given_up(step, session, &model, &optimizer)?),
+            computed => computed?,
+        };
         require_finite(loss, "loss", step + 1)?;
         let norm = optimizer.update(&mut model, gradients, learning_rate, &workers)?;
         require_finite(norm, "gradient norm", step + 1)?;
-        let tokens: usize = batch.iter().map(|prepared| prepared.example.tokens.len()).sum();
+        let tokens: usize = batch.examples.iter().map(|prepared| prepared.example.tokens.len()).sum();
         let seconds = begun.elapsed().as_secs_f64();
         let metrics = SftMetrics {
             step: step + 1,
@@ -265,11 +305,12 @@ pub fn train_sft(
             learning_rate,
             gradient_norm: norm,
             tokens,
-            target_tokens: batch.iter().map(|prepared| prepared.targets.len()).sum(),
-            tokens_per_second: tokens as f64 / seconds.max(1e-9),
-            seconds,
+            target_tokens: batch.examples.iter().map(|prepared| prepared.targets.len()).sum(),
         };
-        checkpointer.after_step(step + 1, &metrics, session, &model, &optimizer)?;
+        let timings = SftTimings { step: step + 1, seconds, tokens_per_second: tokens as f64 / seconds.max(1e-9) };
+        let examples = picked.iter().map(|index| kept[*index]).collect();
+        let report = SftStep { metrics, timings, examples };
+        checkpointer.after_step(step + 1, &report, session, &model, &optimizer)?;
     }
     Ok(model)
 }
@@ -277,22 +318,23 @@ pub fn train_sft(
 /// The loss of a batch and its gradients, summed over shards in their order.
 fn batch_gradients(
     model: &Model,
-    batch: &[&Prepared<'_>],
+    batch: &Batch<'_>,
     options: &SftOptions,
     workers: &Workers,
+    stop: Stop<'_>,
 ) -> Result<(f64, GradientSum)> {
-    let targets: usize = batch.iter().map(|prepared| prepared.targets.len()).sum();
-    let lengths: Vec<usize> = batch.iter().map(|prepared| prepared.example.tokens.len()).collect();
+    let targets: usize = batch.examples.iter().map(|prepared| prepared.targets.len()).sum();
+    let lengths: Vec<usize> = batch.examples.iter().map(|prepared| prepared.example.tokens.len()).collect();
     let shards = workers.run(balance(&lengths, options.shards), |shard| {
         let leaves = model.with_gradients(&|name| is_trained(name, &options.freeze));
         let (mut loss, mut sum) = (0.0, GradientSum::default());
         for part in shard.chunks(options.micro_batch_size) {
+            stop.check()?;
             let rows: Vec<Row<'_>> = part
                 .iter()
                 .map(|index| {
-                    let prepared = batch[*index];
-                    let Example { tokens, images, .. } = prepared.example;
-                    Row { tokens, images, targets: &prepared.targets }
+                    let Prepared { example, targets } = batch.examples[*index];
+                    Row { tokens: &example.tokens, images: &batch.images[*index], targets }
                 })
                 .collect();
             let images = RowImages::new(&rows);

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
 
 use super::*;
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::stop::Stop;
 use crate::types::{Example, ImagePatches, ModelFiles, Prompt};
 
 /// The tiny model's id of an image token.
@@ -53,15 +55,27 @@ fn sft_options() -> SftOptions {
 
 /// How a run is interrupted: after this many steps.
 fn sft(options: &SftOptions, workers: usize, stop: usize, progress: &mut MemoryProgress) -> (Result<Model>, Vec<f64>) {
-    let mut losses = Vec::new();
-    let mut on_step = |metrics: &SftMetrics| {
-        losses.push(metrics.loss);
-        if metrics.step == stop { Control::Stop } else { Control::Continue }
+    let (result, steps) = sft_until(options, workers, stop, Stop::NEVER, progress);
+    (result, steps.iter().map(|step| step.metrics.loss).collect())
+}
+
+fn sft_until(
+    options: &SftOptions,
+    workers: usize,
+    last: usize,
+    stop: Stop<'_>,
+    progress: &mut MemoryProgress,
+) -> (Result<Model>, Vec<SftStep>) {
+    let mut steps = Vec::new();
+    let mut on_step = |step: &SftStep| {
+        steps.push(step.clone());
+        if step.metrics.step == last { Control::Stop } else { Control::Continue }
     };
     let checkpoint = CheckpointEvery { steps: Some(2), seconds: None };
-    let mut session = Session { workers, checkpoint, progress, on_step: &mut on_step };
-    let result = train_sft(&model(), &examples(), options, &mut session);
-    (result, losses)
+    let mut session = Session { workers, checkpoint, progress, on_step: &mut on_step, stop };
+    let examples = examples();
+    let result = train_sft(&model(), &examples, &examples, options, &mut session);
+    (result, steps)
 }
 
 fn bits(model: &Model) -> Vec<u32> {
@@ -143,6 +157,17 @@ fn grpo(
     stop: usize,
     progress: &mut MemoryProgress,
 ) -> (Result<Model>, Vec<GrpoMetrics>) {
+    let (result, steps) = grpo_until(options, workers, stop, Stop::NEVER, progress);
+    (result, steps.into_iter().map(|step| step.metrics).collect())
+}
+
+fn grpo_until(
+    options: &GrpoOptions,
+    workers: usize,
+    last: usize,
+    stop: Stop<'_>,
+    progress: &mut MemoryProgress,
+) -> (Result<Model>, Vec<GrpoStep>) {
     let mut reward = |completions: &[Completion<'_>]| {
         let even = |completion: &Completion<'_>| completion.tokens.iter().filter(|token| *token % 2 == 0).count();
         let rewards = completions.iter().map(|completion| {
@@ -151,15 +176,16 @@ fn grpo(
         });
         Ok(rewards.collect())
     };
-    let mut figures = Vec::new();
-    let mut on_step = |metrics: &GrpoMetrics| {
-        figures.push(metrics.clone());
-        if metrics.step == stop { Control::Stop } else { Control::Continue }
+    let mut steps = Vec::new();
+    let mut on_step = |step: &GrpoStep| {
+        steps.push(step.clone());
+        if step.metrics.step == last { Control::Stop } else { Control::Continue }
     };
     let checkpoint = CheckpointEvery { steps: Some(2), seconds: None };
-    let mut session = Session { workers, checkpoint, progress, on_step: &mut on_step };
-    let result = train_grpo(&model(), &prompts(10), &[492], options, &mut reward, &mut session);
-    (result, figures)
+    let mut session = Session { workers, checkpoint, progress, on_step: &mut on_step, stop };
+    let prompts = prompts(10);
+    let result = train_grpo(&model(), &prompts, &prompts, &[492], options, &mut reward, &mut session);
+    (result, steps)
 }
 
 #[test]
@@ -171,10 +197,51 @@ fn grpo_continues_to_the_same_bits_on_any_number_of_threads() {
     assert!(matches!(grpo(&options, 1, 3, &mut progress).0, Err(Error::Interrupted { step: 3, steps: 6 })));
     let (continued, rest) = grpo(&options, 2, 0, &mut progress);
     assert_eq!(rest.len(), 3);
-    for (a, b) in rest.iter().zip(&figures[3..]) {
-        assert_eq!((a.loss, a.reward_mean, a.kl, a.entropy), (b.loss, b.reward_mean, b.kl, b.entropy));
-    }
+    assert_eq!(rest, figures[3..]);
     assert!(bits(&continued.unwrap()) == bits(&whole), "the resumed run ended with other weights");
+}
+
+/// A stop after `polls` questions.
+fn stop_after(polls: usize) -> impl Fn() -> bool + Sync {
+    let asked = AtomicUsize::new(0);
+    move || asked.fetch_add(1, Ordering::Relaxed) >= polls
+}
+
+#[test]
+fn a_run_stopped_within_a_step_keeps_the_steps_before_it() {
+    let options = SftOptions { steps: Some(3), ..sft_options() };
+    let (whole, expected) = sft_until(&options, 1, 0, Stop::NEVER, &mut MemoryProgress::default());
+    let whole = bits(&whole.unwrap());
+    // Two shards of a micro-batch each are two questions a step: the third step is given up at its second.
+    let mut progress = MemoryProgress::default();
+    let stop = stop_after(5);
+    let (stopped, begun) = sft_until(&options, 1, 0, Stop::when(&stop), &mut progress);
+    assert!(matches!(stopped, Err(Error::Interrupted { step: 2, steps: 3 })), "{stopped:?}");
+    let (continued, rest) = sft_until(&options, 2, 0, Stop::NEVER, &mut progress);
+    assert!(bits(&continued.unwrap()) == whole);
+    let lineage = |steps: &[SftStep]| -> Vec<(Vec<usize>, SftMetrics)> {
+        steps.iter().map(|step| (step.examples.clone(), step.metrics.clone())).collect()
+    };
+    assert_eq!([lineage(&begun), lineage(&rest)].concat(), lineage(&expected));
+
+    let options = GrpoOptions { steps: Some(2), ..grpo_options() };
+    let (whole, expected) = grpo_until(&options, 1, 0, Stop::NEVER, &mut MemoryProgress::default());
+    let whole = bits(&whole.unwrap());
+    let asked = AtomicUsize::new(0);
+    let count = || asked.fetch_add(1, Ordering::Relaxed) == usize::MAX;
+    grpo_until(&options, 1, 0, Stop::when(&count), &mut MemoryProgress::default()).0.unwrap();
+    let polls = asked.into_inner();
+    // Some of these fall into sampling, some before the first update of the step, some between its updates.
+    for polls in (polls / 2..polls).step_by(3) {
+        let mut progress = MemoryProgress::default();
+        let stop = stop_after(polls);
+        let (stopped, begun) = grpo_until(&options, 1, 0, Stop::when(&stop), &mut progress);
+        assert!(matches!(stopped, Err(Error::Interrupted { step, steps: 2 }) if step == begun.len()), "{stopped:?}");
+        let (continued, rest) = grpo_until(&options, 2, 0, Stop::NEVER, &mut progress);
+        assert!(bits(&continued.unwrap()) == whole, "after {polls} questions");
+        let all = begun.iter().chain(&rest).map(|step| (&step.prompts, &step.metrics));
+        assert!(all.eq(expected.iter().map(|step| (&step.prompts, &step.metrics))), "after {polls} questions");
+    }
 }
 
 #[test]
@@ -201,14 +268,15 @@ fn grpo_earns_more_and_its_figures_make_sense() {
 fn groups_of_equal_rewards_change_nothing() {
     let mut reward =
         |completions: &[Completion<'_>]| Ok(vec![Reward { total: 1.0, parts: Vec::new() }; completions.len()]);
-    let mut on_step = |metrics: &GrpoMetrics| {
-        assert_eq!((metrics.zero_variance_share, metrics.updates), (1.0, 0));
+    let mut on_step = |step: &GrpoStep| {
+        assert_eq!((step.metrics.zero_variance_share, step.metrics.updates), (1.0, 0));
         Control::Continue
     };
     let checkpoint = CheckpointEvery::default();
     let mut progress = MemoryProgress::default();
-    let mut session = Session { workers: 1, checkpoint, progress: &mut progress, on_step: &mut on_step };
+    let mut session =
+        Session { workers: 1, checkpoint, progress: &mut progress, on_step: &mut on_step, stop: Stop::NEVER };
     let options = GrpoOptions { steps: Some(2), ..grpo_options() };
-    let trained = train_grpo(&model(), &prompts(4), &[492], &options, &mut reward, &mut session).unwrap();
+    let trained = train_grpo(&model(), &prompts(4), &prompts(4), &[492], &options, &mut reward, &mut session).unwrap();
     assert!(bits(&trained) == bits(&model()));
 }
