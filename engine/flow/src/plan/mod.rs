@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::digest::Digest;
 use crate::error::StageError;
 use crate::graph::{Edge, Graph, Node, NodeId};
 use crate::key::{NodeKey, StreamKey, reads_on};
@@ -32,6 +33,39 @@ pub struct NodePlan {
     pub why: String,
     /// Seconds that the node took when it last computed.
     pub seconds_last: Option<f64>,
+    /// Records that are dropped, as far as the store knows.
+    pub dropped: u64,
+    /// The identity of each output that is known.
+    pub digests: BTreeMap<&'static str, Digest>,
+}
+
+/// What to plan.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    /// Only these nodes and what they need; all if empty.
+    pub to: Vec<NodeId>,
+    /// These nodes and all below them are computed again, whatever the store has.
+    pub from: Vec<NodeId>,
+}
+
+/// What the store holds of a node's output, piece by piece.
+#[derive(Debug)]
+pub enum Item {
+    /// The next records of an output port, in order.
+    Records(&'static str, Vec<Record>),
+    /// The model of an output port.
+    Model(&'static str, Arc<Model>),
+    /// A dropped record, as it came in, and why.
+    Dropped(Record, String),
+}
+
+/// Whether more of a node is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// Yes.
+    Continue,
+    /// No.
+    Enough,
 }
 
 /// What a run would do with a node.
@@ -75,9 +109,9 @@ pub struct DropEntry {
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn plan(graph: &Graph, store: &Store, to: Option<&[NodeId]>) -> Result<Vec<NodePlan>, StageError> {
+pub fn plan(graph: &Graph, store: &Store, options: &PlanOptions) -> Result<Vec<NodePlan>, StageError> {
     let mut resolver = Resolver::new(graph, store)?;
-    let needed = needed(graph, to.unwrap_or_default());
+    let needed = needed(graph, &options.to);
     for id in graph.order.iter().filter(|id| needed[id.0]) {
         resolver.resolve(*id)?;
     }
@@ -98,6 +132,53 @@ pub fn outputs(graph: &Graph, store: &Store, node: NodeId) -> Result<Option<Node
     }
     resolver.warn();
     Ok(resolver.outputs.get_mut(node.0).and_then(Option::take))
+}
+
+/// Streams what the store holds of these nodes' outputs now, each in order. `true` for a node: that is all of it.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn stream(
+    graph: &Graph,
+    store: &Store,
+    nodes: &[NodeId],
+    take: &mut dyn FnMut(NodeId, Item) -> More,
+) -> Result<BTreeMap<NodeId, bool>, StageError> {
+    let mut complete = BTreeMap::new();
+    for id in nodes {
+        let found = outputs(graph, store, *id)?;
+        complete.insert(*id, found.as_ref().is_some_and(|found| found.complete));
+        let Some(found) = found else { continue };
+        let records = found
+            .records
+            .iter()
+            .flat_map(|(port, records)| records.chunks(256).map(|chunk| Item::Records(port, chunk.to_vec())));
+        let models = found.models.iter().map(|(port, model)| Item::Model(port, model.clone()));
+        let drops = found.drops.iter().map(|drop| Item::Dropped(drop.record.clone(), drop.reason.clone()));
+        for item in records.chain(models).chain(drops) {
+            if take(*id, item) == More::Enough {
+                break;
+            }
+        }
+    }
+    Ok(complete)
+}
+
+/// What a graph pins in the store.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn pins(graph: &Graph, store: &Store) -> Result<crate::store::Pins, StageError> {
+    let mut resolver = Resolver::new(graph, store)?;
+    let mut pins = crate::store::Pins::default();
+    for id in &graph.order {
+        resolver.resolve(*id)?;
+        if let Some(past) = resolver.past_key(*id) {
+            pins.actions.insert(past.digest());
+            pins.units.insert(past.digest());
+        }
+    }
+    Ok(pins)
 }
 
 /// The walk over the nodes in order: each is looked up with what those above it gave.
@@ -211,7 +292,16 @@ impl<'a> Resolver<'a> {
                 _ => State::Partial,
             };
             let why = self.why_units(id, &key, records, cached);
-            NodePlan { node: id, state, records: Some(records), cached, why, seconds_last: None }
+            NodePlan {
+                node: id,
+                state,
+                records: Some(records),
+                cached,
+                why,
+                seconds_last: None,
+                dropped: 0,
+                digests: BTreeMap::new(),
+            }
         } else {
             NodePlan { cached, ..self.waits(id, key, inputs) }
         };
@@ -242,7 +332,19 @@ impl<'a> Resolver<'a> {
             let records = (!source).then_some(records_in);
             let why = self.why_changed(id, &key).unwrap_or_else(|| "its result is not in the store".to_owned());
             let seconds_last = self.seconds_last(id);
-            return Ok((NodePlan { node: id, state: State::Run, records, cached: 0, why, seconds_last }, None));
+            return Ok((
+                NodePlan {
+                    node: id,
+                    state: State::Run,
+                    records,
+                    cached: 0,
+                    why,
+                    seconds_last,
+                    dropped: 0,
+                    digests: BTreeMap::new(),
+                },
+                None,
+            ));
         };
         let mut output = NodeOutput { records: found.records, models: found.models, ..NodeOutput::empty() };
         for (port, drops) in found.drops {
@@ -260,6 +362,8 @@ impl<'a> Resolver<'a> {
             cached: records,
             why: "nothing changed".to_owned(),
             seconds_last: Some(found.seconds),
+            dropped: 0,
+            digests: BTreeMap::new(),
         };
         Ok((plan, Some(output)))
     }
@@ -281,7 +385,16 @@ impl<'a> Resolver<'a> {
                 why = format!("{changed}; {why}");
             }
         }
-        NodePlan { node: id, state: State::Waits, records: None, cached: 0, why, seconds_last: self.seconds_last(id) }
+        NodePlan {
+            node: id,
+            state: State::Waits,
+            records: None,
+            cached: 0,
+            why,
+            seconds_last: self.seconds_last(id),
+            dropped: 0,
+            digests: BTreeMap::new(),
+        }
     }
 
     fn why_units(&self, id: NodeId, key: &NodeKey, records: u64, cached: u64) -> String {

@@ -17,6 +17,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, unbounded};
 use serde::Serialize;
 
+use crate::digest::Digest;
 use crate::error::StageError;
 use crate::event::{Cancel, Counts, Event, EventKind};
 use crate::graph::{Graph, NodeId};
@@ -31,10 +32,14 @@ use worker::{Ended, Message, Stop, Worker};
 pub struct RunOptions {
     /// Only these nodes and what they need; all if empty.
     pub to: Vec<NodeId>,
+    /// These nodes and all below them are computed again, whatever the store has.
+    pub from: Vec<NodeId>,
     /// The device, as the user named it: `cpu`, `cuda:0`.
     pub device: String,
     /// Threads that a stage may use.
     pub threads: usize,
+    /// Someone listens to [`EventKind::Drop`].
+    pub drop_events: bool,
     /// Stops the run.
     pub cancel: Cancel,
 }
@@ -78,6 +83,8 @@ pub struct NodeReport {
     pub drop_reasons: BTreeMap<String, u64>,
     /// Why it failed.
     pub error: Option<String>,
+    /// The identity of each output.
+    pub digests: BTreeMap<&'static str, Digest>,
 }
 
 /// What became of a run.
@@ -151,6 +158,7 @@ impl<'a> Loop<'a> {
             counts: Counts::default(),
             drop_reasons: BTreeMap::new(),
             error: None,
+            digests: BTreeMap::new(),
         };
         let nodes = takes_part.iter().enumerate().map(|(index, part)| part.then(|| report(index))).collect();
         let history = store.history(&graph.path)?;

@@ -15,6 +15,7 @@
 //! No file is ever edited: it is written to a temporary name, synced and renamed; what refers to others goes last. So
 //! processes may share a store without a lock. What is damaged is set aside (`*.damaged`), noted, and counts as missing.
 
+mod maintenance;
 mod actions;
 mod blobs;
 mod checkpoint;
@@ -37,6 +38,7 @@ use crate::error::StageError;
 pub use actions::{Action, Segment, SegmentWriter};
 pub use checkpoint::StoreCheckpoint;
 pub use history::{History, Past};
+pub use maintenance::{GcOptions, GcReport, Pins, Removed, Usage, VerifyReport};
 pub use units::{StoredUnit, Units};
 
 /// A store in a folder. Several processes may use one folder at once.

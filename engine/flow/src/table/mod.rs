@@ -101,6 +101,41 @@ pub fn write(path: &Path, schema: &Schema, records: &[Record], blobs: &dyn Blobs
     Ok(())
 }
 
+/// Writes records to a file as they come. Placeholder: they are collected until the tables' own writer is merged.
+pub struct Writer<'a> {
+    path: std::path::PathBuf,
+    schema: Schema,
+    records: Vec<Record>,
+    blobs: &'a dyn Blobs,
+}
+
+impl<'a> Writer<'a> {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn create(path: &Path, schema: &Schema, blobs: &'a dyn Blobs) -> Result<Self, StageError> {
+        Ok(Self { path: path.to_owned(), schema: schema.clone(), records: Vec::new(), blobs })
+    }
+
+    /// Adds records.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write(&mut self, records: &[Record]) -> Result<(), StageError> {
+        self.records.extend_from_slice(records);
+        Ok(())
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn finish(self) -> Result<(), StageError> {
+        write(&self.path, &self.schema, &self.records, self.blobs)
+    }
+}
+
 /// What is known of a column's kind while its values are looked at.
 #[derive(Clone, Debug, Default, PartialEq)]
 enum Guess {

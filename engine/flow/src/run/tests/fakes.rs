@@ -97,7 +97,14 @@ impl Bench {
 
     pub(super) fn run_in(&self, store: &Store, graph: &Graph, to: &[NodeId]) -> Finished {
         let events = Mutex::new(Vec::new());
-        let options = RunOptions { to: to.to_vec(), device: "cpu".into(), threads: 1, cancel: self.cancel.clone() };
+        let options = RunOptions {
+            to: to.to_vec(),
+            from: Vec::new(),
+            device: "cpu".into(),
+            threads: 1,
+            drop_events: true,
+            cancel: self.cancel.clone(),
+        };
         let report = run(graph, store, &options, &|event| events.lock().unwrap().push(event)).unwrap();
         let names = report.nodes.iter().map(|report| graph.nodes[report.node.0].name.to_string()).collect();
         Finished { report, names, events: events.into_inner().unwrap() }
