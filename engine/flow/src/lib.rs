@@ -21,5 +21,6 @@ mod check;
 pub mod key;
 pub mod plan;
 pub mod run;
+pub mod trace;
 pub mod table;
 pub mod stages;
