@@ -9,6 +9,7 @@ mod files;
 mod format;
 mod interrupt;
 mod log;
+mod profile;
 mod progress;
 mod project;
 mod registry;
