@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ruminate_flow::plan::{self, Item, More};
 use ruminate_flow::stage::PortKind;
-use ruminate_flow::table;
+use ruminate_flow::table::{self, WriteFormat};
 
 use crate::arguments::ExportArguments;
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ pub(crate) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     check_target(arguments, output)?;
     let node = project.node(output.node);
     let written = match output.kind {
-        PortKind::Records => records(&project, output, &arguments.path)?,
+        PortKind::Records => records(&project, output, arguments)?,
         PortKind::Model => model(&project, output, &arguments.path)?,
     };
     let Some(written) = written else {
@@ -38,10 +38,18 @@ pub(crate) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
 }
 
 /// Writes an output's records as they come. `None`: not all of them are in the store, and nothing is written.
-fn records(project: &Project, output: Output, path: &Path) -> Result<Option<String>, Failure> {
+fn records(project: &Project, output: Output, arguments: &ExportArguments) -> Result<Option<String>, Failure> {
+    let path = arguments.path.as_path();
+    let format = WriteFormat::of(path).ok_or_else(|| {
+        let (node, shown) = (&arguments.node, path.display());
+        Failure::Input(format!(
+            "`{node}` gives records: expected a file that ends in {}, got `{shown}`",
+            WriteFormat::ENDINGS
+        ))
+    })?;
     let schema = project.node(output.node).stage.schemas.get(output.port).cloned().unwrap_or_default();
     make_parent(path)?;
-    let mut writer = table::Writer::create(path, &schema, &project.store)?;
+    let mut writer = table::Writer::create(path, format, &schema, None, &project.store)?;
     let (mut number, mut failed) = (0, None);
     let complete = plan::stream(&project.graph, &project.store, &[output.node], &mut |_, item| {
         let Item::Records(port, records) = item else { return More::Continue };
@@ -80,35 +88,12 @@ fn model(project: &Project, output: Output, path: &Path) -> Result<Option<String
     found.map(|model| Ok(bytes(write_folder(path, &model.files)?))).transpose()
 }
 
-/// The names of files that hold records; text may be compressed.
-const TABLES: [&str; 4] = ["parquet", "jsonl", "csv", "tsv"];
-const COMPRESSIONS: [&str; 2] = [".gz", ".zst"];
-
-/// Whether records can be written to a file of this name.
-fn names_table(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let plain = COMPRESSIONS.iter().find_map(|compression| name.strip_suffix(compression));
-    let extension = |name: &str| name.rsplit_once('.').map(|(_, extension)| extension.to_owned());
-    match plain {
-        Some(plain) => extension(plain).is_some_and(|found| found != "parquet" && TABLES.contains(&found.as_str())),
-        None => extension(&name).is_some_and(|found| TABLES.contains(&found.as_str())),
-    }
-}
-
 /// Refuses a target that does not suit the output, before anything is read.
 fn check_target(arguments: &ExportArguments, output: Output) -> Result<(), Failure> {
     let path = &arguments.path;
     let shown = path.display();
     match output.kind {
         PortKind::Records => {
-            if !names_table(path) {
-                let message = format!(
-                    "`{}` gives records: expected a file that ends in .parquet, .jsonl, .csv or .tsv (text also with .gz or \
-                     .zst), got `{shown}`",
-                    arguments.node
-                );
-                return Err(Failure::Input(message));
-            }
             if path.is_dir() {
                 return Err(Failure::Input(format!("`{shown}` is a folder; name a file")));
             }
@@ -128,27 +113,4 @@ fn check_target(arguments: &ExportArguments, output: Output) -> Result<(), Failu
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_go_into_files_whose_names_say_the_format() {
-        for (name, fits) in [
-            ("a.parquet", true),
-            ("out/a.JSONL", true),
-            ("a.csv.gz", true),
-            ("a.tsv.zst", true),
-            ("a.jsonl.zst", true),
-            ("a.parquet.gz", false),
-            ("a.json", false),
-            ("a.gz", false),
-            ("csv", false),
-            ("", false),
-        ] {
-            assert_eq!(names_table(Path::new(name)), fits, "{name}");
-        }
-    }
 }

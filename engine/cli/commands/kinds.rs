@@ -166,6 +166,7 @@ fn type_name(kind: &OptionKind) -> String {
         OptionKind::Choice(words) => words.join(" | "),
         OptionKind::File => "file".to_owned(),
         OptionKind::Files => "file, glob or list".to_owned(),
+        OptionKind::Output => "file to write".to_owned(),
         OptionKind::TextList => "list of texts".to_owned(),
         OptionKind::Weights => "table of numbers".to_owned(),
         OptionKind::TextMap => "table of texts".to_owned(),

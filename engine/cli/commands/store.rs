@@ -101,10 +101,10 @@ fn collect(arguments: &GcArguments) -> Result<(), Failure> {
     // Every graph is read before anything goes: one that is wrong pins nothing.
     for path in &arguments.keep {
         let graph = Graph::load(path, &[], &registry, Some(&store))?;
-        let Pins { actions, units, checkpoints } = plan::pins(&graph, &store)?;
-        keep.actions.extend(actions);
-        keep.units.extend(units);
-        keep.checkpoints.extend(checkpoints);
+        let keys = plan::pins(&graph, &store)?;
+        keep.actions.extend(&keys);
+        keep.units.extend(&keys);
+        keep.checkpoints.extend(&keys);
     }
     let options = GcOptions { keep, max_size: arguments.max_size, dry_run: arguments.dry_run };
     let report = store.gc(&options)?;

@@ -1,8 +1,10 @@
 //! What is wrong with a graph file and how it is shown: place, source line, caret, what to do. Knows nothing of graphs.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One thing that is wrong with a graph.
 ///
@@ -18,12 +20,23 @@ pub struct Diagnostic {
     pub label: Option<String>,
     /// Other places that matter: the far end of an edge, the first of two equal names.
     pub notes: Vec<Note>,
+    /// The rounds of a `[repeat]` block in which it is so; `None` outside of one, and in the block as it is written.
+    pub rounds: Option<Rounds>,
     /// What to do.
     pub help: Option<String>,
 }
 
-/// Where something stands.
+/// Rounds of a `[repeat]` block.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rounds {
+    /// The block's name.
+    pub block: Arc<str>,
+    /// The rounds' numbers, rising.
+    pub numbers: Vec<usize>,
+}
+
+/// Where something stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// The graph as a whole.
     Whole,
@@ -79,7 +92,7 @@ impl Place {
 impl Diagnostic {
     /// A diagnostic without label, notes and help.
     pub fn new(place: &Place, message: impl Into<String>) -> Self {
-        Self { message: message.into(), place: place.clone(), label: None, notes: Vec::new(), help: None }
+        Self { message: message.into(), place: place.clone(), label: None, notes: Vec::new(), rounds: None, help: None }
     }
 
     /// Adds the words beside the caret.
@@ -188,7 +201,67 @@ impl Diagnostics {
             Place::Span(span) => (1, span.start),
             Place::Setting(_) => (2, 0),
         });
-        Self { path: path.to_owned(), source, items }
+        Self { path: path.to_owned(), source, items: said_once(items) }
+    }
+}
+
+/// The items without those that say the same of a later round of the same block: that round's number goes to the first.
+fn said_once(items: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if items.iter().all(|item| item.rounds.is_none()) {
+        return items;
+    }
+    let mut said: HashMap<(Place, String, Option<String>), usize> = HashMap::new();
+    let mut once: Vec<Diagnostic> = Vec::new();
+    for item in items {
+        let key = (item.place.clone(), without_rounds(&item.message), item.label.as_deref().map(without_rounds));
+        match said.get(&key).and_then(|first| once.get_mut(*first)) {
+            Some(first) => {
+                // Without a round it is wrong in the block as it is written: nothing more is to be said.
+                if let (Some(rounds), Some(more)) = (&mut first.rounds, item.rounds) {
+                    rounds.numbers.extend(more.numbers);
+                    rounds.numbers.sort_unstable();
+                    rounds.numbers.dedup();
+                } else {
+                    first.rounds = None;
+                }
+            }
+            None => {
+                said.insert(key, once.len());
+                once.push(item);
+            }
+        }
+    }
+    once
+}
+
+/// The text with `traces` in place of `traces@2`.
+fn without_rounds(text: &str) -> String {
+    let mut parts = text.split('@');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        if rest.len() == part.len() {
+            plain.push('@');
+        }
+        plain.push_str(rest);
+    }
+    plain
+}
+
+impl fmt::Display for Rounds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let block = &self.block;
+        match self.numbers.as_slice() {
+            [only] => write!(formatter, "in round {only} of `{block}`"),
+            [first, .., last] if last - first + 1 == self.numbers.len() && self.numbers.len() > 2 => {
+                write!(formatter, "in rounds {first} to {last} of `{block}`")
+            }
+            [before @ .., last] => {
+                let before: Vec<String> = before.iter().map(usize::to_string).collect();
+                write!(formatter, "in rounds {} and {last} of `{block}`", before.join(", "))
+            }
+            [] => write!(formatter, "in `{block}`"),
+        }
     }
 }
 
@@ -227,6 +300,9 @@ impl Rendering<'_> {
         for note in &item.notes {
             writeln!(formatter, "note: {}", block(&note.text, "note: ".len()))?;
             self.place(formatter, &note.place, None)?;
+        }
+        if let Some(rounds) = &item.rounds {
+            writeln!(formatter, "{:gutter$} = {rounds}", "", gutter = self.gutter)?;
         }
         if let Some(help) = &item.help {
             writeln!(
@@ -374,6 +450,22 @@ note: here
         let wanted = "error: empty\n --> g.toml\n\nerror: unexpected end\n --> g.toml:1:3\n  |\n1 | aé\n  |   ^\n
 error: bad\n --> --set nodes.a.steps=x\n  = found text\n";
         assert_eq!(render("aé", items), wanted);
+    }
+
+    #[test]
+    fn what_is_so_in_several_rounds_is_said_once() {
+        let item = |round: Option<usize>, name: &str| {
+            let mut item = Diagnostic::new(&Place::Span(0..1), format!("`{name}` is bad, a@b"));
+            item.rounds = round.map(|number| Rounds { block: "loop".into(), numbers: vec![number] });
+            item
+        };
+        let shown = |items| render("a\n", items).lines().map(str::to_owned).collect::<Vec<_>>();
+        let rounds = [2, 3, 4].map(|number| item(Some(number), &format!("x@{number}")));
+        assert_eq!(shown(rounds.to_vec())[5..], ["  = in rounds 2 to 4 of `loop`"]);
+        assert_eq!(shown(vec![rounds[0].clone(), rounds[2].clone()])[5..], ["  = in rounds 2 and 4 of `loop`"]);
+        assert_eq!(shown(vec![item(None, "x"), rounds[0].clone()]).len(), 5);
+        let two = shown(vec![item(Some(2), "x@2"), item(Some(3), "y@3")]);
+        assert_eq!((two[5].as_str(), two[12].as_str()), ("  = in round 2 of `loop`", "  = in round 3 of `loop`"));
     }
 
     #[test]

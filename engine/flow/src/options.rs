@@ -52,6 +52,8 @@ pub enum OptionKind {
     File,
     /// One or more files by path or glob, or a list of these; at least one must exist. Their contents' digests go into the key.
     Files,
+    /// A file that is written, relative to the folder of the graph file. It need not exist. The value is where it lies.
+    Output,
     /// A list of texts.
     TextList,
     /// A table of text to number.

@@ -70,6 +70,9 @@ pub struct NodeInput<'a> {
     pub schemas: &'a BTreeMap<&'static str, Schema>,
     /// The traits of each connected model input.
     pub models: &'a BTreeMap<&'static str, ModelTraits>,
+    /// The digest of a file's bytes, remembered as long as the file does not change: for files that no option names, such
+    /// as the images of a data file. What they hold belongs into [`Stage::identity`].
+    pub digest_file: &'a dyn Fn(&std::path::Path) -> Result<Digest, StageError>,
 }
 
 /// Something wrong with a node, found by its kind.

@@ -259,9 +259,10 @@ impl<'a> Builder<'_, 'a> {
                 continue;
             }
             let ids = match search::joined_by(node, port) {
-                Some((left, right)) => {
-                    let value = record.fields.get(left.as_str());
-                    value.map(|value| self.search.ask_value(*input, output, &right, value)).unwrap_or_default()
+                Some(keys) => {
+                    let value = |(left, right): (String, String)| Some((right, search::field(record, &left)?));
+                    let values: Option<Vec<_>> = keys.into_iter().map(value).collect();
+                    values.map(|values| self.search.ask_values(*input, output, values)).unwrap_or_default()
                 }
                 None => search::input_ids(node, port, &record.id),
             };

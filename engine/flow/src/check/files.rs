@@ -85,7 +85,37 @@ impl Files<'_> {
         Err(self.missing(text, place, format!("no file matches `{}`", text.written)))
     }
 
+    /// Where the file that `text` names is to be written: beside the graph file.
+    ///
+    /// # Errors
+    /// No file can have this path.
+    pub(super) fn output(&self, text: &Text, place: &Place) -> Result<String, Diagnostic> {
+        let path = self.folder.join(&text.value);
+        if text.value.is_empty() || path.file_name().is_none() || text.value.ends_with(['/', '\\']) {
+            return Err(Diagnostic::new(
+                place,
+                format!("expected the path of a file to write, found `{}`", text.written),
+            ));
+        }
+        if text.value.starts_with("~/") {
+            return Err(Diagnostic::new(place, "`~` is not expanded").help("write `${HOME}`"));
+        }
+        if path.is_dir() {
+            return Err(Diagnostic::new(place, format!("expected a file to write, `{}` is a folder", text.written)));
+        }
+        path.into_os_string()
+            .into_string()
+            .map_err(|_| Diagnostic::new(place, "the graph's folder has a name that is not UTF-8"))
+    }
+
+    /// The file with its digest. What can be read once only, such as a pipe, or without end, such as a device, is refused.
     fn digested(&self, path: PathBuf, place: &Place) -> Result<InputFile, Diagnostic> {
+        if !path.is_file() {
+            let message = format!("expected a file, `{}` is a pipe or a device", path.display());
+            return Err(
+                Diagnostic::new(place, message).help("a file is read more than once: write the data to one first")
+            );
+        }
         let digest = (self.digest)(&path).map_err(|error| Diagnostic::new(place, error.to_string()))?;
         Ok(InputFile { path, digest })
     }

@@ -130,6 +130,10 @@ impl Checker<'_> {
                 options.files.insert(self.spec.name.to_owned(), files);
                 Ok(Json::Array(json))
             }
+            (OptionKind::Output, Content::Text(text)) => {
+                let path = self.files.output(text, &item.place).map_err(|error| vec![error])?;
+                Ok(Json::String(path))
+            }
             (OptionKind::TextList, Content::List(items)) => {
                 let texts = collect(items.iter().map(|item| self.text(item)))?;
                 Ok(Json::Array(texts.into_iter().map(|text| Json::String(text.value.clone())).collect()))
@@ -264,6 +268,7 @@ pub(super) fn wanted(kind: &OptionKind) -> String {
         OptionKind::Choice(choices) => format!("one of {}", list(choices.iter().copied())),
         OptionKind::File => "the path of a file".to_owned(),
         OptionKind::Files => "a path, a glob or a list of these".to_owned(),
+        OptionKind::Output => "the path of a file to write".to_owned(),
         OptionKind::TextList => "a list of texts".to_owned(),
         OptionKind::Weights => "a table of names and numbers".to_owned(),
         OptionKind::TextMap => "a table of names and texts".to_owned(),

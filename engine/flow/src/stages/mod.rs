@@ -1,10 +1,28 @@
 //! The kinds that the engine itself supplies.
 
+mod concat;
+mod fields;
+mod join;
 mod read;
+mod sample;
+mod select;
+mod shuffle;
+mod write;
 
 use crate::stage::Kind;
 
 /// The kinds of this crate, for [`crate::stage::Registry::new`].
 pub fn kinds() -> Vec<Box<dyn Kind>> {
-    vec![Box::new(read::Read)]
+    vec![
+        Box::new(read::Read),
+        Box::new(write::Write),
+        Box::new(select::Select),
+        Box::new(sample::Sample),
+        Box::new(shuffle::Shuffle),
+        Box::new(concat::Concat),
+        Box::new(join::Join),
+    ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,34 +1,65 @@
-//! The kind `read`: records from Parquet and JSON lines. What the files look like inside is [`crate::table`]'s.
+//! The kind `read`: records from JSON lines, CSV and Parquet. What the files look like inside is [`crate::table`]'s.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-use std::sync::Arc;
+mod unique;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use indexmap::{IndexMap, IndexSet};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use crate::digest::{Digest, DigestBuilder};
+use self::unique::{Ids, Repeat};
+use crate::digest::DigestBuilder;
 use crate::error::StageError;
 use crate::options::{OptionKind, OptionSpec};
-use crate::record::{FieldKind, Fields, Record, Schema, Value};
+use crate::record::{FieldKind, Record, Schema};
 use crate::stage::{Complaint, Kind, NodeInput, Port, Source, Stage, StageContext, Work};
-use crate::table;
+use crate::table::{self, Column, Columns, Format, ReadContext, Rows, TableFile};
 
 /// The kind `read`.
 pub(super) struct Read;
+
+/// Records that go on at a time.
+const BATCH_RECORDS: usize = 256;
+/// Names of left out columns that are told, at most.
+const LATE_COLUMNS: usize = 8;
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec::required(
         "path",
         OptionKind::Files,
-        "Parquet or JSON lines files: a path, a glob, or a list of these. All must have the same columns.",
+        "Parquet, JSON lines or CSV files, text also packed with gzip, Zstandard or bzip2: a path, a glob, or a list of \
+         these. All must have the same columns.",
+    ),
+    OptionSpec::new(
+        "format",
+        OptionKind::Choice(&["jsonl", "csv", "parquet"]),
+        "null",
+        "The files' format. By default their first bytes tell Parquet, the ending .csv or .tsv tells CSV, and all other \
+         text is JSON lines.",
+    ),
+    OptionSpec::new(
+        "delimiter",
+        OptionKind::Text,
+        "null",
+        "The character between the cells of CSV: by default a tab for .tsv, else a comma.",
     ),
     OptionSpec::new(
         "fields",
         OptionKind::TextMap,
         "{}",
         "Renames columns: new name = column. Other columns keep their names; one whose name is taken over is left out.",
+    ),
+    OptionSpec::new(
+        "kinds",
+        OptionKind::TextMap,
+        "{}",
+        "Column = kind (boolean, int, float, text, json, list<KIND>), where the first 1000 rows of JSON lines or CSV do \
+         not tell. `text` takes the cells of CSV as they stand, `json` any value of JSON lines.",
     ),
     OptionSpec::new(
         "limit",
@@ -47,7 +78,8 @@ const OPTIONS: &[OptionSpec] = &[
         "images",
         OptionKind::TextList,
         "[]",
-        "Columns of JSON lines that hold images: paths relative to the data file, or `data:` URIs. Images in Parquet need no mention.",
+        "Columns of JSON lines or CSV that hold images: paths relative to the data file, or `data:` URIs. Images in \
+         Parquet need no mention.",
     ),
 ];
 const OUTPUTS: &[Port] = &[Port::records("records", "the rows")];
@@ -57,7 +89,10 @@ const OUTPUTS: &[Port] = &[Port::records("records", "the rows")];
 struct Settings {
     #[serde(rename = "path")]
     _path: Json,
+    format: Option<String>,
+    delimiter: Option<String>,
     fields: IndexMap<String, String>,
+    kinds: IndexMap<String, String>,
     limit: Option<u64>,
     offset: u64,
     id: Option<String>,
@@ -69,7 +104,7 @@ impl Kind for Read {
         "read"
     }
     fn summary(&self) -> &'static str {
-        "reads records from Parquet or JSON lines"
+        "reads records from JSON lines, CSV or Parquet"
     }
     fn options(&self) -> &'static [OptionSpec] {
         OPTIONS
@@ -82,42 +117,33 @@ impl Kind for Read {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let settings: Settings =
+        let mut settings: Settings =
             node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
-        let files: Vec<PathBuf> =
-            node.options.files.get("path").into_iter().flatten().map(|file| file.path.clone()).collect();
-        let mut images = settings.images.clone();
-        for image in &mut images {
+        for image in &mut settings.images {
             if let Some(column) = settings.fields.get(image) {
                 image.clone_from(column);
             }
         }
-        let columns = columns_of(&files, &images).map_err(|message| vec![Complaint::about("path", message)])?;
-        let complaints = unknown_columns(&settings, &images, &columns);
+        let paths = node.options.files.get("path").into_iter().flatten().map(|file| file.path.as_path());
+        let files = files_of(&settings, paths)?;
+        let schema = columns_of(&files, &settings.images).map_err(|message| vec![Complaint::about("path", message)])?;
+        let mut complaints = unknown_columns(&settings, &schema);
+        let schema = with_kinds(&settings.kinds, schema, &mut complaints);
         if !complaints.is_empty() {
             return Err(complaints);
         }
-        let identity =
-            image_identity(&files, &images).map_err(|error| vec![Complaint::about("images", error.to_string())])?;
-        let id = settings
-            .id
-            .or_else(|| settings.fields.get("id").cloned())
-            .or_else(|| columns.contains_key("id").then(|| "id".to_owned()));
-        let fields = fields_of(&settings.fields, &columns);
-        let schema = fields.iter().map(|field| (field.name.to_string(), field.kind.clone())).collect();
-        let source = ReadSource {
-            files,
-            images,
-            fields,
-            id,
-            limit: settings.limit.unwrap_or(u64::MAX),
-            offset: settings.offset,
-        };
+        let identity = identity_of(&files, &settings.images, node)
+            .map_err(|error| vec![Complaint::about("images", error.to_string())])?;
+        let columns = columns_with_fields(&settings, &schema);
+        let fields = columns.values().flat_map(|column| column.fields.iter().map(|name| (name, &column.kind)));
+        let fields: Schema = fields.map(|(name, kind)| (name.to_string(), kind.clone())).collect();
+        let end = settings.offset.saturating_add(settings.limit.unwrap_or(u64::MAX));
+        let source = ReadSource { files, columns, rows: settings.offset..end };
         Ok(Stage {
             version: 1,
             identity,
             reads: BTreeMap::new(),
-            schemas: BTreeMap::from([("records", schema)]),
+            schemas: BTreeMap::from([("records", fields)]),
             models: BTreeMap::new(),
             seeded: false,
             uses_device: false,
@@ -126,107 +152,179 @@ impl Kind for Read {
     }
 }
 
-/// The columns that all files have.
-fn columns_of(files: &[PathBuf], images: &[String]) -> Result<Schema, String> {
-    let mut columns: Option<(Schema, &PathBuf)> = None;
-    for path in files {
-        let schema = table::schema_of(path, images).map_err(|error| error.to_string())?;
-        let Some((known, first)) = &mut columns else {
-            columns = Some((schema, path));
-            continue;
+/// The files with their formats, as found or as the options say.
+fn files_of<'p>(settings: &Settings, paths: impl Iterator<Item = &'p Path>) -> Result<Vec<TableFile>, Vec<Complaint>> {
+    let delimiter = match settings.delimiter.as_deref().map(str::as_bytes) {
+        None => None,
+        Some([byte]) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Some(*byte),
+        Some(_) => {
+            let message = "expected one character of ASCII, such as `;` or a tab, and no quote";
+            return Err(vec![Complaint::about("delimiter", message)]);
+        }
+    };
+    let mut files = Vec::new();
+    for path in paths {
+        let mut file = TableFile::open(path).map_err(|error| vec![Complaint::about("path", error.to_string())])?;
+        let found = file.format;
+        file.format = match (settings.format.as_deref(), found) {
+            (Some("parquet"), _) => Format::Parquet,
+            (Some("jsonl"), _) => Format::Jsonl,
+            (Some("csv"), Format::Jsonl | Format::Parquet) => Format::Csv { delimiter: b',' },
+            _ => found,
         };
-        let names = |schema: &Schema| schema.keys().cloned().collect::<IndexSet<_>>();
-        if let Some(name) = names(known).symmetric_difference(&names(&schema)).next() {
-            let (has, lacks) = if known.contains_key(name) { (&**first, path) } else { (path, &**first) };
-            return Err(format!(
-                "files must have the same columns: `{}` has `{name}`, `{}` lacks it",
-                has.display(),
-                lacks.display()
-            ));
+        if (file.format == Format::Parquet) != (found == Format::Parquet) {
+            let what = if found == Format::Parquet { "is Parquet" } else { "is not Parquet" };
+            return Err(vec![Complaint::about("format", format!("`{}` {what}", path.display()))]);
         }
-        for (name, kind) in known.iter_mut() {
-            let other = &schema[name];
-            if !kind.accepts(other) && !other.accepts(kind) {
-                let (first, path) = (first.display(), path.display());
-                return Err(format!(
-                    "files must have the same columns: `{name}` is {kind} in `{first}` and {other} in `{path}`"
-                ));
-            }
-            // A column without a value in one head is what it is in the other.
-            *kind = match (&*kind, other) {
-                (FieldKind::Json, known) | (known, FieldKind::Json) => known.clone(),
-                (one, other) => table::join(one.clone(), other.clone()),
-            };
+        if let (Format::Csv { delimiter: of_file }, Some(delimiter)) = (&mut file.format, delimiter) {
+            *of_file = delimiter;
         }
+        files.push(file);
     }
-    columns.map(|(schema, _)| schema).ok_or_else(|| "no file is given".to_owned())
+    Ok(files)
 }
 
-fn unknown_columns(settings: &Settings, images: &[String], columns: &Schema) -> Vec<Complaint> {
+/// The columns that all files have. A file without any, an empty one, has no say.
+fn columns_of(files: &[TableFile], images: &[String]) -> Result<Schema, String> {
+    let mut columns: Option<(Schema, &Path)> = None;
+    for file in files {
+        let schema = file.schema(images).map_err(|error| error.to_string())?;
+        match &mut columns {
+            _ if schema.is_empty() => {}
+            None => columns = Some((schema, &file.path)),
+            Some((known, first)) => join_columns(known, &schema, first, &file.path)?,
+        }
+    }
+    let mut columns = columns.map(|(schema, _)| schema).unwrap_or_default();
+    if files.iter().any(|file| matches!(file.format, Format::Csv { .. })) {
+        // A cell is text unless it was seen to be something else.
+        columns.values_mut().filter(|kind| **kind == FieldKind::Json).for_each(|kind| *kind = FieldKind::Text);
+    }
+    Ok(columns)
+}
+
+/// Takes the columns of the file at `path` into account.
+fn join_columns(known: &mut Schema, schema: &Schema, first: &Path, path: &Path) -> Result<(), String> {
+    let names = |schema: &Schema| schema.keys().cloned().collect::<IndexSet<_>>();
+    if let Some(name) = names(known).symmetric_difference(&names(schema)).next() {
+        let (has, lacks) = if known.contains_key(name) { (first, path) } else { (path, first) };
+        return Err(format!(
+            "files must have the same columns: `{}` has `{name}`, `{}` lacks it",
+            has.display(),
+            lacks.display()
+        ));
+    }
+    for (name, kind) in known.iter_mut() {
+        let Some(other) = schema.get(name) else { continue };
+        if !kind.accepts(other) && !other.accepts(kind) {
+            let (first, path) = (first.display(), path.display());
+            return Err(format!(
+                "files must have the same columns: `{name}` is {kind} in `{first}` and {other} in `{path}`"
+            ));
+        }
+        // A column without a value in one head is what it is in the other.
+        *kind = match (&*kind, other) {
+            (FieldKind::Json, known) | (known, FieldKind::Json) => known.clone(),
+            (one, other) => table::join(one.clone(), other.clone()),
+        };
+    }
+    Ok(())
+}
+
+fn unknown_columns(settings: &Settings, columns: &Schema) -> Vec<Complaint> {
     let named = settings.fields.values().map(|column| ("fields", column));
     let named = named
+        .chain(settings.kinds.keys().map(|column| ("kinds", column)))
         .chain(settings.id.iter().map(|column| ("id", column)))
-        .chain(images.iter().map(|column| ("images", column)));
+        .chain(settings.images.iter().map(|column| ("images", column)));
     let available: Vec<_> = columns.keys().map(|column| format!("`{column}`")).collect();
+    let help = match available.is_empty() {
+        true => "the files have no columns: they are empty".to_owned(),
+        false => format!("the columns are {}", available.join(", ")),
+    };
     named
         .filter(|(_, column)| !columns.contains_key(*column))
         .map(|(option, column)| Complaint {
             option: Some(option.to_owned()),
             message: format!("there is no column `{column}`"),
-            help: Some(format!("the columns are {}", available.join(", "))),
+            help: Some(help.clone()),
         })
         .collect()
 }
 
-/// A digest over the bytes of the image files that the rows name: they decide the result as the data files do.
-fn image_identity(files: &[PathBuf], images: &[String]) -> Result<Json, StageError> {
-    if images.is_empty() {
-        return Ok(Json::Null);
+/// The schema with the kinds that the option `kinds` gives.
+fn with_kinds(kinds: &IndexMap<String, String>, mut schema: Schema, complaints: &mut Vec<Complaint>) -> Schema {
+    for (column, name) in kinds {
+        match FieldKind::parse(name) {
+            Some(FieldKind::Image) => {
+                complaints.push(Complaint::about("kinds", "name columns of images in the option `images`"));
+            }
+            Some(kind) => {
+                schema.entry(column.clone()).and_modify(|known| *known = kind);
+            }
+            None => complaints.push(Complaint {
+                option: Some("kinds".to_owned()),
+                message: format!("`{name}` is no kind"),
+                help: Some("the kinds are boolean, int, float, text, json and list<KIND>".to_owned()),
+            }),
+        }
+    }
+    schema
+}
+
+/// What decides the result beside the files' bytes: a format that these do not tell, and the images that rows name.
+fn identity_of(files: &[TableFile], images: &[String], node: &NodeInput<'_>) -> Result<Json, StageError> {
+    let mut identity = serde_json::Map::new();
+    let is_csv = |file: &TableFile| matches!(file.format, Format::Csv { .. });
+    if files.iter().any(is_csv) {
+        let delimiter = |file: &TableFile| match file.format {
+            Format::Csv { delimiter } => Json::from(char::from(delimiter).to_string()),
+            _ => Json::Null,
+        };
+        identity.insert("csv delimiters".to_owned(), files.iter().map(delimiter).collect());
     }
     let mut digest = DigestBuilder::default();
-    for path in files {
-        for image in table::image_files(path, images)? {
-            let file = std::fs::File::open(&image).map_err(StageError::io("read the image", &image))?;
-            digest.part(Digest::of_reader(file).map_err(StageError::io("read the image", &image))?.bytes());
+    let mut named = !images.is_empty();
+    for file in files {
+        for image in file.image_files(images)? {
+            digest.part((node.digest_file)(&image)?.bytes());
+            named = true;
         }
     }
-    Ok(json!({ "image files": digest.finish() }))
+    if named {
+        identity.insert("image files".to_owned(), json!(digest.finish()));
+    }
+    Ok(if identity.is_empty() { Json::Null } else { Json::Object(identity) })
 }
 
-/// A field of the records and the column that it comes from.
-struct FieldOf {
-    name: Arc<str>,
-    column: String,
-    kind: FieldKind,
-}
-
-/// The fields in the order of the columns. A record's id is no field.
-fn fields_of(renames: &IndexMap<String, String>, columns: &Schema) -> Vec<FieldOf> {
-    let mut fields = Vec::new();
-    for (column, kind) in columns {
-        let mut names: Vec<&String> =
-            renames.iter().filter(|(_, from)| *from == column).map(|(name, _)| name).collect();
-        if names.is_empty() && !renames.contains_key(column) {
-            names.push(column);
+/// What becomes of each column. A record's id is no field.
+fn columns_with_fields(settings: &Settings, schema: &Schema) -> Columns {
+    let renames = &settings.fields;
+    let named_id = settings.id.as_deref().or_else(|| renames.get("id").map(String::as_str));
+    let id = named_id.or_else(|| schema.contains_key("id").then_some("id"));
+    let mut columns = Columns::new();
+    for (name, kind) in schema {
+        let mut fields: Vec<&str> =
+            renames.iter().filter(|(_, from)| *from == name).map(|(to, _)| to.as_str()).collect();
+        if fields.is_empty() && !renames.contains_key(name) {
+            fields.push(name);
         }
-        let names = names.into_iter().filter(|name| *name != "id");
-        fields.extend(names.map(|name| FieldOf {
-            name: name.as_str().into(),
-            column: column.clone(),
+        let column = Column {
             kind: kind.clone(),
-        }));
+            fields: fields.into_iter().filter(|field| *field != "id").map(Into::into).collect(),
+            id: id == Some(name.as_str()),
+            images: settings.images.contains(name),
+        };
+        columns.insert(name.clone(), column);
     }
-    fields
+    columns
 }
 
 struct ReadSource {
-    files: Vec<PathBuf>,
-    images: Vec<String>,
-    fields: Vec<FieldOf>,
-    /// The column with the ids; without one they derive from the content.
-    id: Option<String>,
-    limit: u64,
-    offset: u64,
+    files: Vec<TableFile>,
+    columns: Columns,
+    /// The rows that go on, counted over all files.
+    rows: std::ops::Range<u64>,
 }
 
 impl Source for ReadSource {
@@ -235,186 +333,113 @@ impl Source for ReadSource {
         context: &StageContext<'_>,
         emit: &mut dyn FnMut(Vec<Record>) -> Result<(), StageError>,
     ) -> Result<(), StageError> {
-        let mut row = 0;
-        let mut repeated = HashMap::new();
-        let end = self.offset.saturating_add(self.limit);
-        for path in &self.files {
-            let before = row;
-            let mut enough = row >= end;
-            let read = table::read(path, &self.images, context.blobs, &mut |rows| {
-                let mut records = Vec::with_capacity(rows.len());
-                for fields in rows {
-                    if (self.offset..end).contains(&row) {
-                        let place = || format!("{}: row {}", path.display(), row - before + 1);
-                        records.push(self.record(fields, &mut repeated, &place)?);
-                    }
-                    row += 1;
-                }
-                emit(records)?;
-                // Enough is no error, but only an error gets out of the reader.
-                enough = row >= end;
-                if enough { Err(StageError::failed("enough rows")) } else { Ok(()) }
-            });
-            if enough {
-                return Ok(());
+        let mut ids = Ids::default();
+        let mut batch = Vec::with_capacity(BATCH_RECORDS);
+        let mut late = BTreeSet::new();
+        let reading = ReadContext { blobs: context.blobs, threads: context.threads };
+        self.each_row(&self.columns, reading, &mut |file, rows| {
+            if let Some((name, line)) = rows.late
+                && late.len() < LATE_COLUMNS
+                && late.insert(name.clone())
+            {
+                context.progress.note(&format!(
+                    "{}:{line}: the column `{name}` is left out: the columns are those of the first {} rows",
+                    file.display(),
+                    table::HEAD_ROWS
+                ));
             }
-            read?;
-        }
-        Ok(())
+            for ((mut record, mark), row) in rows.records.into_iter().zip(rows.marks).zip(rows.places) {
+                match ids.take(mark) {
+                    Repeat::New => {}
+                    Repeat::Content(count) => record.id = format!("{}-{count}", record.id).into(),
+                    Repeat::Maybe => {
+                        let second = Place { file: file.to_owned(), row };
+                        self.refuse_repeated(&record.id, reading, &second)?;
+                    }
+                }
+                batch.push(record);
+                if batch.len() == BATCH_RECORDS {
+                    emit(std::mem::replace(&mut batch, Vec::with_capacity(BATCH_RECORDS)))?;
+                }
+            }
+            if context.cancel.requested() { Err(StageError::Interrupted) } else { Ok(ControlFlow::Continue(())) }
+        })?;
+        if batch.is_empty() { Ok(()) } else { emit(batch) }
     }
+}
+
+/// Where a row stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Place {
+    file: PathBuf,
+    row: u64,
 }
 
 impl ReadSource {
-    fn record(
+    /// Gives the rows that go on, file by file.
+    fn each_row(
         &self,
-        mut row: Fields,
-        repeated: &mut HashMap<String, u64>,
-        place: &dyn Fn() -> String,
-    ) -> Result<Record, StageError> {
-        let id = match &self.id {
-            None => None,
-            Some(column) => Some(match row.get(column.as_str()) {
-                Some(Value::Text(id)) if !id.is_empty() => id.clone(),
-                Some(Value::Int(id)) => id.to_string().into(),
-                other => {
-                    let found = other.unwrap_or(&Value::Null).to_json();
-                    return Err(StageError::failed(format!(
-                        "{}: column `{column}`: expected an id, a text or whole number, not `{found}`",
-                        place()
-                    )));
+        columns: &Columns,
+        reading: ReadContext<'_>,
+        take: &mut dyn FnMut(&Path, Rows) -> Result<ControlFlow<()>, StageError>,
+    ) -> Result<(), StageError> {
+        let mut row = 0;
+        let mut ended = self.rows.is_empty();
+        for file in &self.files {
+            if ended {
+                return Ok(());
+            }
+            file.read(columns, reading, &mut |mut rows| {
+                let count = rows.records.len() as u64;
+                let skipped = self.rows.start.saturating_sub(row).min(count) as usize;
+                let wanted = self.rows.end.saturating_sub(row).min(count) as usize;
+                row += count;
+                if wanted < rows.records.len() {
+                    rows.records.truncate(wanted);
                 }
-            }),
-        };
-        let mut fields = Fields::new();
-        for (index, field) in self.fields.iter().enumerate() {
-            // Fields of one column stand side by side; the last of them takes the value.
-            let shared = self.fields.get(index + 1).is_some_and(|next| next.column == field.column);
-            let column = field.column.as_str();
-            let value = if shared { row.get(column).cloned() } else { row.remove(column) };
-            fields.insert(field.name.clone(), table::as_kind(value.unwrap_or(Value::Null), &field.kind));
+                if skipped > 0 {
+                    rows.records.drain(..skipped);
+                    rows.marks.drain(..skipped);
+                    rows.places.drain(..skipped);
+                }
+                let flow = take(&file.path, rows)?;
+                ended = flow.is_break() || row >= self.rows.end;
+                Ok(if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
         }
-        let id = id.unwrap_or_else(|| {
-            let content = Digest::of_json(&fields).short();
-            let count = repeated.entry(content.clone()).or_default();
-            *count += 1;
-            if *count == 1 { content.into() } else { format!("{content}-{}", *count - 1).into() }
-        });
-        Ok(Record { id, fields })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::Cancel;
-    use crate::options::{InputFile, Options};
-    use crate::stage::{Checkpoint, Progress};
-    use crate::store::Store;
-
-    struct Nothing;
-
-    impl Checkpoint for Nothing {
-        fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError> {
-            Ok(None)
-        }
-        fn save(&self, _: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
-            Ok(())
-        }
+        Ok(())
     }
 
-    impl Progress for Nothing {
-        fn report(&self, _: u64, _: Option<u64>, _: &'static str, _: &str) {}
-        fn note(&self, _: &str) {}
-    }
-
-    fn build(files: &[PathBuf], given: Json) -> Result<Stage, Vec<Complaint>> {
-        let mut options = Options::default();
-        for spec in OPTIONS {
-            let default = spec.default.map_or(Json::Null, |text| serde_json::from_str(text).unwrap());
-            options.values.insert(spec.name.to_owned(), given.get(spec.name).cloned().unwrap_or(default));
-        }
-        let file = |path: &PathBuf| InputFile { path: path.clone(), digest: Digest::of(b"") };
-        options.files.insert("path".into(), files.iter().map(file).collect());
-        Read.build(&NodeInput { options: &options, schemas: &BTreeMap::new(), models: &BTreeMap::new() })
-    }
-
-    fn read(files: &[PathBuf], given: Json, folder: &std::path::Path) -> Result<Vec<Record>, StageError> {
-        let stage = build(files, given).unwrap_or_else(|complaints| panic!("{complaints:?}"));
-        let Work::Source(source) = stage.work else { panic!("no source") };
-        let store = Store::open(&folder.join("store")).unwrap();
-        let context = StageContext {
-            seed: 0,
-            device: "cpu",
-            threads: 1,
-            blobs: &store,
-            checkpoint: &Nothing,
-            progress: &Nothing,
-            scratch: folder,
-            cancel: &Cancel::default(),
-        };
-        let mut all = Vec::new();
-        source.read(&context, &mut |records| {
-            all.extend(records);
-            Ok(())
+    /// An error if the id stands in a row in front of `second`: marks may be equal where ids are not.
+    fn refuse_repeated(&self, id: &str, reading: ReadContext<'_>, second: &Place) -> Result<(), StageError> {
+        let only_id = |column: &Column| Column { fields: Vec::new(), images: false, ..column.clone() };
+        let columns = self.columns.iter().map(|(name, column)| (name.clone(), only_id(column))).collect();
+        let mut first = None;
+        self.each_row(&columns, ReadContext { threads: 1, ..reading }, &mut |file, rows| {
+            for (record, row) in rows.records.iter().zip(rows.places) {
+                if row == second.row && *file == *second.file {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if *record.id == *id {
+                    first = Some(Place { file: file.to_owned(), row });
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
         })?;
-        Ok(all)
+        let Some(first) = first else { return Ok(()) };
+        Err(StageError::failed(format!(
+            "{}: the id `{id}` is already that of {}; ids must be unique: name another column in `id`, or none to derive \
+             ids from the content",
+            self.shown(second),
+            self.shown(&first)
+        )))
     }
 
-    fn file(folder: &std::path::Path, name: &str, text: &str) -> PathBuf {
-        let path = folder.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    #[test]
-    fn rows_are_renamed_cut_and_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let one = file(
-            folder.path(),
-            "1.jsonl",
-            "{\"id\": 7, \"problem\": \"p\", \"image\": \"x\"}\n{\"id\": 8, \"problem\": \"q\", \"image\": \"x\"}\n",
-        );
-        let two = file(folder.path(), "2.jsonl", "{\"id\": 9, \"problem\": \"r\", \"image\": \"y\"}\n");
-        let files = [one, two];
-        let fields = json!({ "question": "problem", "copy": "problem", "image": "id" });
-        let all = read(&files, json!({ "fields": fields, "offset": 1, "limit": 2 }), folder.path()).unwrap();
-        assert_eq!(all.iter().map(|record| &*record.id).collect::<Vec<_>>(), ["8", "9"]);
-        let names: Vec<_> = all[1].fields.keys().map(|name| &**name).collect();
-        assert_eq!((names, all[1].text("copy")), (vec!["copy", "image", "question"], Some("r")));
-        let stage = build(&files, json!({})).unwrap_or_else(|_| panic!("it fits"));
-        assert_eq!(stage.schemas["records"].keys().collect::<Vec<_>>(), ["problem", "image"]);
-        let complaints = build(&files, json!({ "fields": { "a": "gone" }, "id": "none" })).err().unwrap();
-        assert_eq!(complaints.len(), 2);
-        assert_eq!(complaints[0].help.as_deref(), Some("the columns are `id`, `problem`, `image`"));
-    }
-
-    #[test]
-    fn ids_from_content_are_stable_and_unique() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = [file(folder.path(), "1.jsonl", "{\"a\": 1}\n{\"a\": 2}\n{\"a\": 1}\n")];
-        let ids: Vec<_> = read(&path, json!({}), folder.path()).unwrap().into_iter().map(|record| record.id).collect();
-        assert_eq!(*ids[2], format!("{}-1", ids[0]));
-        assert_ne!(ids[0], ids[1]);
-        let path = [file(folder.path(), "2.jsonl", "{\"id\": null, \"a\": 1}\n")];
-        let error = read(&path, json!({}), folder.path()).unwrap_err().to_string();
-        assert!(error.contains("2.jsonl: row 1: column `id`"), "{error}");
-    }
-
-    #[test]
-    fn files_must_agree_and_images_decide_the_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let one = file(folder.path(), "1.jsonl", "{\"a\": 1, \"b\": null}\n");
-        let two = file(folder.path(), "2.jsonl", "{\"a\": 1.5, \"b\": \"x\"}\n");
-        let stage = build(&[one.clone(), two], json!({})).unwrap_or_else(|_| panic!("it fits"));
-        assert_eq!(stage.schemas["records"].values().map(ToString::to_string).collect::<Vec<_>>(), ["float", "text"]);
-        let other = file(folder.path(), "3.jsonl", "{\"a\": \"text\", \"c\": 1}\n");
-        assert!(build(&[one, other], json!({})).err().unwrap()[0].message.contains("must have the same columns"));
-        let images = [file(folder.path(), "4.jsonl", "{\"image\": \"x.png\"}\n")];
-        file(folder.path(), "x.png", "one");
-        let identity = || build(&images, json!({ "images": ["image"] })).unwrap_or_else(|_| panic!("it fits")).identity;
-        let before = identity();
-        assert_eq!(before, identity());
-        file(folder.path(), "x.png", "two");
-        assert_ne!(before, identity());
+    /// A place for people: lines of text, rows of Parquet.
+    fn shown(&self, place: &Place) -> String {
+        let is_parquet = self.files.iter().any(|file| file.path == place.file && file.format == Format::Parquet);
+        let between = if is_parquet { ": row " } else { ":" };
+        format!("{}{between}{}", place.file.display(), place.row)
     }
 }

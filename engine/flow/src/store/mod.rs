@@ -15,12 +15,12 @@
 //! No file is ever edited: it is written to a temporary name, synced and renamed; what refers to others goes last. So
 //! processes may share a store without a lock. What is damaged is set aside (`*.damaged`), noted, and counts as missing.
 
-mod maintenance;
 mod actions;
 mod blobs;
 mod checkpoint;
 mod files;
 mod history;
+mod maintenance;
 mod units;
 
 use std::fs::{self, File};
@@ -35,9 +35,9 @@ use serde::de::DeserializeOwned;
 use crate::digest::Digest;
 use crate::error::StageError;
 
-pub use actions::{Action, Segment, SegmentWriter};
+pub use actions::{Action, Segment, SegmentReader, SegmentWriter};
 pub use checkpoint::StoreCheckpoint;
-pub use history::{History, Past};
+pub use history::{History, Memo, Past, StreamId};
 pub use maintenance::{GcOptions, GcReport, Pins, Removed, Usage, VerifyReport};
 pub use units::{StoredUnit, Units};
 
@@ -47,7 +47,7 @@ pub struct Store {
     blobs: Mutex<blobs::Packs>,
     files: Mutex<files::Memo>,
     notes: Mutex<Vec<String>>,
-    lost_blobs: AtomicU64,
+    losses: AtomicU64,
 }
 
 impl Store {
@@ -65,7 +65,7 @@ impl Store {
             blobs: Mutex::default(),
             files: Mutex::default(),
             notes: Mutex::default(),
-            lost_blobs: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
         })
     }
 
@@ -81,8 +81,8 @@ impl Store {
 
     /// How many blobs that were asked for were missing or damaged since the store was opened. What refers to them is a
     /// miss from then on.
-    pub fn lost_blobs(&self) -> u64 {
-        self.lost_blobs.load(Ordering::SeqCst)
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
     }
 
     /// Writes what is still in memory: small blobs and the digests of files.

@@ -37,3 +37,39 @@ pub(super) fn to_data_uri(blob: &Blob, blobs: &dyn Blobs) -> Result<String, Stag
 pub(super) fn beside(table: &Path, name: &str) -> PathBuf {
     table.parent().unwrap_or(Path::new(".")).join(name)
 }
+
+/// The image that a data file at `table` gives as a path or a `data:` URI. `Err` says what is wrong.
+pub(super) fn load(table: &Path, text: &str, blobs: &dyn Blobs) -> Result<Value, String> {
+    let bytes = match from_data_uri(text) {
+        Some(bytes) => bytes?,
+        None => {
+            let path = beside(table, text);
+            std::fs::read(&path).map_err(|error| format!("cannot read the image `{}`: {error}", path.display()))?
+        }
+    };
+    store(&bytes, blobs).map_err(|error| error.to_string())
+}
+
+/// The value as JSON in a file: an image as a `data:` URI.
+pub(super) fn to_json(value: &Value, blobs: &dyn Blobs) -> Result<serde_json::Value, StageError> {
+    use serde_json::Value as Json;
+    Ok(match value {
+        Value::Blob(blob) => Json::String(to_data_uri(blob, blobs)?),
+        Value::List(values) => Json::Array(values.iter().map(|value| to_json(value, blobs)).collect::<Result<_, _>>()?),
+        Value::Map(values) => {
+            let entries = values.iter().map(|(name, value)| Ok((name.clone(), to_json(value, blobs)?)));
+            Json::Object(entries.collect::<Result<_, StageError>>()?)
+        }
+        other => other.to_json(),
+    })
+}
+
+/// Whether there is an image in the value.
+pub(super) fn holds_image(value: &Value) -> bool {
+    match value {
+        Value::Blob(_) => true,
+        Value::List(values) => values.iter().any(holds_image),
+        Value::Map(values) => values.values().any(holds_image),
+        _ => false,
+    }
+}

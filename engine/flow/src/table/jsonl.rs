@@ -1,190 +1,298 @@
-//! JSON lines in and out.
+//! Reads JSON lines: an object on each line, straight into fields, on several threads.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value as Json;
 
 use crate::error::StageError;
-use crate::record::{FieldKind, Fields, Record, Schema, Value};
-use crate::stage::Blobs;
+use crate::record::{FieldKind, Schema, Value};
 
-use super::image::{beside, from_data_uri, store, to_data_uri};
-use super::{BATCH_ROWS, Guess, HEAD_ROWS, TakeRows, as_kind};
-
-/// The rows of a file, each with its line number.
-struct Rows<'a> {
-    path: &'a Path,
-    reader: BufReader<File>,
-    line: usize,
-    text: Vec<u8>,
-}
+use super::HEAD_ROWS;
+use super::guess::Guess;
+use super::image::{self, beside, from_data_uri};
+use super::ordered::ordered;
+use super::rows::{Columns, ReadContext, RowBuilder, Rows, TakeRows};
+use super::text::{BLOCK_BYTES, Block, Blocks, SMALL_BLOCK_BYTES};
 
 pub(super) fn schema_of(path: &Path, images: &[String]) -> Result<Schema, StageError> {
-    let mut rows = Rows::open(path)?;
     let mut kinds = indexmap::IndexMap::<String, Guess>::new();
-    for _ in 0..HEAD_ROWS {
-        let Some(row) = rows.next_row()? else { break };
+    let mut rows = 0;
+    for_each_row(path, |row| {
         for (name, value) in row {
             kinds.entry(name).or_default().widen(&Value::from_json(value));
         }
-    }
-    let mut schema: Schema =
-        kinds.into_iter().map(|(name, guess)| (name, guess.kind().unwrap_or(FieldKind::Json))).collect();
-    for (_, kind) in schema.iter_mut().filter(|(name, _)| images.contains(name)) {
-        *kind = FieldKind::Image;
-    }
-    Ok(schema)
-}
-
-pub(super) fn read(path: &Path, images: &[String], blobs: &dyn Blobs, take: TakeRows<'_>) -> Result<(), StageError> {
-    let schema = schema_of(path, images)?;
-    let names: Vec<(std::sync::Arc<str>, &FieldKind)> =
-        schema.iter().map(|(name, kind)| (name.as_str().into(), kind)).collect();
-    let mut rows = Rows::open(path)?;
-    let mut batch = Vec::with_capacity(BATCH_ROWS);
-    while let Some(mut row) = rows.next_row()? {
-        let mut fields = Fields::new();
-        for (name, kind) in &names {
-            let json = row.swap_remove(&**name).unwrap_or(Json::Null);
-            let value = if images.iter().any(|image| **image == **name) {
-                rows.image(name, json, blobs)?
-            } else {
-                as_kind(Value::from_json(json), kind)
-            };
-            rows.check_blobs(name, &value, blobs)?;
-            fields.insert(name.clone(), value);
-        }
-        // Columns that first appear after the head.
-        for (name, json) in row {
-            let value = Value::from_json(json);
-            rows.check_blobs(&name, &value, blobs)?;
-            fields.insert(name.into(), value);
-        }
-        batch.push(fields);
-        if batch.len() == BATCH_ROWS {
-            take(std::mem::replace(&mut batch, Vec::with_capacity(BATCH_ROWS)))?;
-        }
-    }
-    if batch.is_empty() { Ok(()) } else { take(batch) }
+        rows += 1;
+        rows < HEAD_ROWS
+    })?;
+    let kind = |name: &String, guess: Guess| match guess.kind().unwrap_or(FieldKind::Json) {
+        kind if !images.contains(name) => kind,
+        FieldKind::List(_) => FieldKind::List(Box::new(FieldKind::Image)),
+        _ => FieldKind::Image,
+    };
+    Ok(kinds.into_iter().map(|(name, guess)| (name.clone(), kind(&name, guess))).collect())
 }
 
 pub(super) fn image_files(path: &Path, images: &[String]) -> Result<Vec<PathBuf>, StageError> {
-    let mut rows = Rows::open(path)?;
     let mut files = Vec::new();
-    while let Some(row) = rows.next_row()? {
+    let mut add = |value: Option<&Json>| {
+        if let Some(Json::String(text)) = value
+            && from_data_uri(text).is_none()
+        {
+            files.push(beside(path, text));
+        }
+    };
+    for_each_row(path, |row| {
         for column in images {
-            if let Some(Json::String(text)) = row.get(column)
-                && from_data_uri(text).is_none()
-            {
-                files.push(beside(path, text));
+            match row.get(column) {
+                Some(Json::Array(values)) => values.iter().for_each(|value| add(Some(value))),
+                value => add(value),
             }
         }
-    }
+        true
+    })?;
     Ok(files)
 }
 
-/// Writes records as JSON lines: `id`, then the fields by name; an image as a `data:` URI.
-///
-/// # Errors
-/// The output cannot be written, or an image is missing from the store.
-pub fn write_jsonl(output: &mut dyn Write, records: &[Record], blobs: &dyn Blobs) -> Result<(), StageError> {
-    for record in records {
-        let mut row = serde_json::Map::new();
-        row.insert("id".to_owned(), Json::from(&*record.id));
-        for (name, value) in record.fields.iter().filter(|(name, _)| &***name != "id") {
-            row.insert(name.to_string(), to_json(value, blobs)?);
+/// Gives every row until one answers `false`.
+fn for_each_row(path: &Path, mut take: impl FnMut(serde_json::Map<String, Json>) -> bool) -> Result<(), StageError> {
+    let mut blocks = Blocks::open(path, BLOCK_BYTES)?;
+    while let Some(block) = blocks.next_block()? {
+        for (number, cut, line) in block.lines() {
+            let row = serde_json::from_slice(line).map_err(|error| malformed(path, number, cut, line, &error))?;
+            if !take(row) {
+                return Ok(());
+            }
         }
-        serde_json::to_writer(&mut *output, &row).map_err(StageError::failed)?;
-        output.write_all(b"\n").map_err(|error| StageError::failed(format!("cannot write a row: {error}")))?;
     }
     Ok(())
 }
 
-fn to_json(value: &Value, blobs: &dyn Blobs) -> Result<Json, StageError> {
-    Ok(match value {
-        Value::Blob(blob) => Json::String(to_data_uri(blob, blobs)?),
-        Value::List(values) => Json::Array(values.iter().map(|value| to_json(value, blobs)).collect::<Result<_, _>>()?),
-        Value::Map(values) => {
-            let entries = values.iter().map(|(name, value)| Ok((name.clone(), to_json(value, blobs)?)));
-            Json::Object(entries.collect::<Result<_, StageError>>()?)
+pub(super) fn read(
+    path: &Path,
+    columns: &Columns,
+    context: ReadContext<'_>,
+    take: TakeRows<'_>,
+) -> Result<(), StageError> {
+    let has_images = columns.values().any(|column| column.images);
+    let blocks = Blocks::open(path, if has_images { SMALL_BLOCK_BYTES } else { BLOCK_BYTES })?;
+    let parser = Parser { path, columns, context };
+    let mut blocks = Some(blocks);
+    let mut next = || match blocks.as_mut()?.next_block() {
+        Ok(block) => block.map(Ok),
+        // The error goes the way of the rows in front of it, and is the last.
+        Err(error) => {
+            blocks = None;
+            Some(Err(error))
         }
-        other => other.to_json(),
-    })
+    };
+    let mut hand_on = |(rows, error): (Rows, Option<StageError>)| -> ControlFlow<Result<(), StageError>> {
+        match take(rows) {
+            Err(error) => return ControlFlow::Break(Err(error)),
+            Ok(ControlFlow::Break(())) => return ControlFlow::Break(Ok(())),
+            Ok(ControlFlow::Continue(())) => {}
+        }
+        error.map_or(ControlFlow::Continue(()), |error| ControlFlow::Break(Err(error)))
+    };
+    let parse = |block: Result<Block, StageError>| match block {
+        Ok(block) => parser.parse(&block),
+        Err(error) => (Rows::default(), Some(error)),
+    };
+    // A small file is not worth a thread.
+    if let Some(first) = next()
+        && let ControlFlow::Break(result) = hand_on(parse(first))
+    {
+        return result;
+    }
+    match ordered(context.threads, next, parse, hand_on) {
+        ControlFlow::Break(result) => result,
+        ControlFlow::Continue(()) => Ok(()),
+    }
 }
 
-impl<'a> Rows<'a> {
-    fn open(path: &'a Path) -> Result<Self, StageError> {
-        let file = File::open(path).map_err(StageError::io("read", path))?;
-        Ok(Self { path, reader: BufReader::with_capacity(1 << 16, file), line: 0, text: Vec::new() })
-    }
+struct Parser<'a> {
+    path: &'a Path,
+    columns: &'a Columns,
+    context: ReadContext<'a>,
+}
 
-    /// The next row; lines without text are skipped.
-    fn next_row(&mut self) -> Result<Option<serde_json::Map<String, Json>>, StageError> {
-        loop {
-            self.text.clear();
-            let length = self.reader.read_until(b'\n', &mut self.text).map_err(StageError::io("read", self.path))?;
-            if length == 0 {
-                return Ok(None);
+impl Parser<'_> {
+    /// The rows of a block; with an error, those in front of it.
+    fn parse(&self, block: &Block) -> (Rows, Option<StageError>) {
+        let mut builder = RowBuilder::new(self.columns);
+        for (number, cut, line) in block.lines() {
+            if let Err(error) = self.row(&mut builder, number, cut, line) {
+                return (builder.take(), Some(error));
             }
-            self.line += 1;
-            let mut text = self.text.trim_ascii();
-            if self.line == 1 {
-                text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
-            }
-            if text.is_empty() {
-                continue;
-            }
-            let row = serde_json::from_slice(text).map_err(|error| {
-                // The error's own line is always 1: only its column says something.
-                let reason = error.to_string();
-                let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
-                let column = if error.column() > 0 { format!(":{}", error.column()) } else { String::new() };
-                StageError::failed(format!(
-                    "{}:{}{column}: expected a JSON object on the line: {reason}",
-                    self.path.display(),
-                    self.line
-                ))
-            })?;
-            return Ok(Some(row));
         }
+        (builder.take(), None)
     }
 
-    /// The image that a row names by path or holds as a `data:` URI.
-    fn image(&self, column: &str, json: Json, blobs: &dyn Blobs) -> Result<Value, StageError> {
-        let text = match json {
-            Json::Null => return Ok(Value::Null),
-            Json::String(text) => text,
-            other => {
-                return Err(self.error(column, &format!("expected an image's path or a `data:` URI, not `{other}`")));
+    fn row(&self, builder: &mut RowBuilder<'_>, number: u64, cut: usize, line: &[u8]) -> Result<(), StageError> {
+        builder.begin();
+        let mut json = serde_json::Deserializer::from_slice(line);
+        let mut refused = None;
+        let row = RowSeed { parser: self, builder, number, refused: &mut refused };
+        let read = row.deserialize(&mut json).and_then(|()| json.end());
+        read.map_err(|error| match refused {
+            Some((column, reason)) => {
+                let place = column_of(line, cut, error.column());
+                StageError::failed(format!("{}:{number}{place}: column `{column}`: {reason}", self.path.display()))
             }
-        };
-        let bytes = match from_data_uri(&text) {
-            Some(bytes) => bytes.map_err(|reason| self.error(column, &reason))?,
-            None => {
-                let path = beside(self.path, &text);
-                std::fs::read(&path).map_err(|error| {
-                    self.error(column, &format!("cannot read the image `{}`: {error}", path.display()))
-                })?
+            None => malformed(self.path, number, cut, line, &error),
+        })?;
+        builder.end(number).map_err(|(column, reason)| {
+            StageError::failed(format!("{}:{number}: column `{column}`: {reason}", self.path.display()))
+        })
+    }
+
+    /// What a column of images holds: a path, a `data:` URI, or a list of these.
+    fn images(&self, value: Value) -> Result<Value, String> {
+        match value {
+            Value::Text(text) => image::load(self.path, &text, self.context.blobs),
+            Value::List(values) => {
+                values.into_iter().map(|value| self.images(value)).collect::<Result<_, _>>().map(Value::List)
             }
-        };
-        store(&bytes, blobs)
+            value @ (Value::Null | Value::Blob(_)) => Ok(value),
+            other => Err(format!("expected an image's path or a `data:` URI, not `{}`", other.to_json())),
+        }
     }
 
     /// A row may hold a blob by its digest, as `show --json` prints it, if the store has it.
-    fn check_blobs(&self, column: &str, value: &Value, blobs: &dyn Blobs) -> Result<(), StageError> {
+    fn check_blobs(&self, value: &Value) -> Result<(), String> {
         match value {
-            Value::Blob(blob) => blobs.get(blob).map(drop).map_err(|_| {
-                self.error(column, &format!("it names the blob `{}`, whose bytes are not in the store", blob.digest))
-            }),
-            Value::List(values) => values.iter().try_for_each(|value| self.check_blobs(column, value, blobs)),
-            Value::Map(values) => values.values().try_for_each(|value| self.check_blobs(column, value, blobs)),
+            Value::Blob(blob) => self
+                .context
+                .blobs
+                .get(blob)
+                .map(drop)
+                .map_err(|_| format!("it names the blob `{}`, whose bytes are not in the store", blob.digest)),
+            Value::List(values) => values.iter().try_for_each(|value| self.check_blobs(value)),
+            Value::Map(values) => values.values().try_for_each(|value| self.check_blobs(value)),
             _ => Ok(()),
         }
     }
+}
 
-    fn error(&self, column: &str, reason: &str) -> StageError {
-        StageError::failed(format!("{}:{}: column `{column}`: {reason}", self.path.display(), self.line))
+/// Reads one row into the builder. What a column refuses goes to `refused`: JSON's own errors have no room for a column.
+struct RowSeed<'r, 'b, 'p> {
+    parser: &'r Parser<'p>,
+    builder: &'r mut RowBuilder<'b>,
+    number: u64,
+    refused: &'r mut Option<(String, String)>,
+}
+
+impl<'de> DeserializeSeed<'de> for RowSeed<'_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RowSeed<'_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let columns = self.parser.columns;
+        let mut expected = 0;
+        while let Some(name) = map.next_key_seed(Name { columns, expected })? {
+            let index = match name {
+                Ok(index) => index,
+                Err(late) => {
+                    map.next_value::<IgnoredAny>()?;
+                    self.builder.rows.late.get_or_insert((late, self.number));
+                    continue;
+                }
+            };
+            expected = index + 1;
+            let Some((name, column)) = columns.get_index(index) else { continue };
+            let mut refuse = |reason: String| {
+                *self.refused = Some((name.clone(), reason));
+                A::Error::custom("refused")
+            };
+            if !self.builder.first(index) {
+                return Err(refuse("the row has this column twice".to_owned()));
+            }
+            if column.fields.is_empty() && !column.id {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let mut value = map.next_value::<Value>()?;
+            if column.images {
+                value = self.parser.images(value).map_err(&mut refuse)?;
+            }
+            if matches!(value, Value::Blob(_) | Value::List(_) | Value::Map(_)) && !column.images {
+                self.parser.check_blobs(&value).map_err(&mut refuse)?;
+            }
+            self.builder.put(index, value).map_err(&mut refuse)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a key as the index of its column. Rows mostly have their columns in the same order.
+struct Name<'a> {
+    columns: &'a Columns,
+    expected: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = Result<usize, String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = Result<usize, String>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a column's name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        if self.columns.get_index(self.expected).is_some_and(|(expected, _)| expected == name) {
+            return Ok(Ok(self.expected));
+        }
+        Ok(self.columns.get_index_of(name).ok_or_else(|| name.to_owned()))
+    }
+}
+
+/// An error about a line that is not a JSON object.
+fn malformed(path: &Path, number: u64, cut: usize, line: &[u8], error: &serde_json::Error) -> StageError {
+    // The error's own line is always 1: only its column says something.
+    let text = error.to_string();
+    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+    let rest = line.get(error.column().saturating_sub(1)..).unwrap_or_default();
+    let help = match line {
+        _ if [&b"NaN"[..], b"Infinity", b"nan"].iter().any(|word| rest.starts_with(word)) => {
+            "; JSON has no such number, write `null`"
+        }
+        [b'[', ..] => "; write each row as an object on a line of its own, without a list around them",
+        [b'{', ..] if error.is_eof() => "; a row must end on the line on which it begins",
+        _ => "",
+    };
+    let place = column_of(line, cut, error.column());
+    StageError::failed(format!(
+        "{}:{number}{place}: expected a JSON object on the line: {reason}{help}",
+        path.display()
+    ))
+}
+
+/// The column of a byte of a line, in characters; `cut`: how many bytes stood in front of the line.
+fn column_of(line: &[u8], cut: usize, byte: usize) -> String {
+    match byte.checked_sub(1) {
+        None => String::new(),
+        Some(before) => {
+            let before = String::from_utf8_lossy(line.get(..before).unwrap_or(line)).chars().count();
+            format!(":{}", cut + before + 1)
+        }
     }
 }

@@ -1,63 +1,151 @@
-//! Parquet in and out, with the image columns of Hugging Face `datasets`: a struct of `bytes` and `path`.
+//! Reads Parquet, column by column, with the image columns of Hugging Face `datasets`: a struct of `bytes` and `path`.
 
 use std::fs::File;
-use std::path::Path;
-use std::sync::Arc;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Float64Builder, Int64Builder, ListArray, RecordBatch,
-    StringBuilder, StructArray,
-};
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema as ArrowSchema, UInt64Type};
-use parquet::arrow::ArrowWriter;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::Compression;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
-use serde_json::json;
+use parquet::file::metadata::RowGroupMetaData;
 
 use crate::error::StageError;
-use crate::record::{FieldKind, Fields, Record, Schema, Value};
-use crate::stage::Blobs;
+use crate::record::{FieldKind, Schema, Value};
 
-use super::{BATCH_ROWS, Guess, TakeRows, image};
+use super::rows::{Columns, ReadContext, RowBuilder, TakeRows};
+use super::{BATCH_ROWS, image};
 
-/// Rows of a written file that lie together: images are large, and a reader holds a group in memory.
-const WRITE_ROWS: usize = 256;
-/// The schema entry from which `datasets` restores its features.
-const FEATURES: &str = "huggingface";
+/// Rows that are handed on at a time where images are among them.
+const IMAGE_ROWS: usize = 32;
+
+/// Whether the file itself is Parquet, rather than what is packed in it.
+pub(super) fn is_plain(path: &Path) -> Result<bool, StageError> {
+    let mut magic = [0; 4];
+    let mut file = File::open(path).map_err(StageError::io("read", path))?;
+    Ok(file.read_exact(&mut magic).is_ok() && &magic == b"PAR1")
+}
 
 pub(super) fn schema_of(path: &Path) -> Result<Schema, StageError> {
     let builder = open(path)?;
-    Ok(builder.schema().fields().iter().map(|field| (field.name().clone(), kind_of(field.data_type()))).collect())
+    let mut schema = Schema::new();
+    for field in builder.schema().fields() {
+        if schema.insert(field.name().clone(), kind_of(field.data_type())).is_some() {
+            return Err(broken(path, format_args!("it has the column `{}` twice", field.name())));
+        }
+    }
+    Ok(schema)
 }
 
-pub(super) fn read(path: &Path, blobs: &dyn Blobs, take: TakeRows<'_>) -> Result<(), StageError> {
-    let reader = open(path)?.with_batch_size(BATCH_ROWS).build().map_err(|error| broken(path, error))?;
-    let mut first = 0;
+pub(super) fn read(
+    path: &Path,
+    columns: &Columns,
+    context: ReadContext<'_>,
+    take: TakeRows<'_>,
+) -> Result<(), StageError> {
+    let builder = open(path)?;
+    let fields = builder.schema().fields().clone();
+    let used = |name: &str| columns.get(name).is_some_and(|column| column.id || !column.fields.is_empty());
+    let roots = fields.iter().enumerate().filter(|(_, field)| used(field.name())).map(|(index, _)| index);
+    let projection = ProjectionMask::roots(builder.parquet_schema(), roots);
+    let images = fields.iter().any(|field| used(field.name()) && holds_images(&kind_of(field.data_type())));
+    let batch_rows = if images { IMAGE_ROWS } else { BATCH_ROWS };
+    let reader = builder.with_projection(projection).with_batch_size(batch_rows).build();
+    let reader = reader.map_err(|error| broken(path, error))?;
+    let source = Images { table: path, context };
+    let mut first = 1;
+    let mut rows = RowBuilder::new(columns);
     for batch in reader {
         let batch = batch.map_err(|error| broken(path, error))?;
-        let mut rows = vec![Fields::new(); batch.num_rows()];
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            let name: Arc<str> = field.name().as_str().into();
-            let values = values_of(column, blobs).map_err(|error| match error {
-                Reason::Stage(error) => error,
-                Reason::Cell(row, reason) => StageError::failed(format!(
-                    "{}: row {}, column `{name}`: {reason}",
-                    path.display(),
-                    first + row + 1
-                )),
-            })?;
-            for (row, value) in rows.iter_mut().zip(values) {
-                row.insert(name.clone(), value);
-            }
+        let mut arrays = Vec::with_capacity(batch.num_columns());
+        for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+            let values = values_of(array, source).map_err(|reason| reason.at(path, first, field.name()))?;
+            arrays.push((columns.get_index_of(field.name()), values.into_iter()));
         }
-        first += rows.len();
-        take(rows)?;
+        for place in first..first + batch.num_rows() as u64 {
+            rows.begin();
+            for (index, values) in &mut arrays {
+                let (Some(index), Some(value)) = (*index, values.next()) else { continue };
+                rows.first(index);
+                let name = || columns.get_index(index).map(|(name, _)| name.clone()).unwrap_or_default();
+                rows.put(index, value).map_err(|reason| Reason::Cell(0, reason).at(path, place, &name()))?;
+            }
+            rows.end(place).map_err(|(column, reason)| Reason::Cell(0, reason).at(path, place, &column))?;
+        }
+        first += batch.num_rows() as u64;
+        if take(rows.take())?.is_break() {
+            return Ok(());
+        }
     }
     Ok(())
+}
+
+/// The image files that exist beside the table and that it may name instead of holding their bytes: the paths of all row
+/// groups in which some image has no bytes.
+pub(super) fn image_files(path: &Path) -> Result<Vec<PathBuf>, StageError> {
+    let builder = open(path)?;
+    let descriptor = builder.parquet_schema();
+    let leaves: Vec<(usize, String)> =
+        (0..descriptor.num_columns()).map(|leaf| (leaf, descriptor.column(leaf).path().string())).collect();
+    let image = |leaf: &(usize, String)| leaf.1.strip_suffix(".bytes").map(|root| (leaf.0, format!("{root}.path")));
+    let pairs = leaves
+        .iter()
+        .filter_map(image)
+        .filter_map(|(bytes, wanted)| leaves.iter().find(|(_, name)| *name == wanted).map(|(path, _)| (bytes, *path)));
+    let lacks_bytes = |group: &RowGroupMetaData, leaf: usize| {
+        group.column(leaf).statistics().and_then(|statistics| statistics.null_count_opt()) != Some(0)
+    };
+    let mut files = Vec::new();
+    for (bytes, leaf) in pairs.collect::<Vec<_>>() {
+        let groups = builder.metadata().row_groups().iter().enumerate();
+        let groups: Vec<usize> =
+            groups.filter(|(_, group)| lacks_bytes(group, bytes)).map(|(index, _)| index).collect();
+        if groups.is_empty() {
+            continue;
+        }
+        let paths = open(path)?;
+        let projection = ProjectionMask::leaves(paths.parquet_schema(), [leaf]);
+        let reader = paths.with_row_groups(groups).with_projection(projection).build();
+        for batch in reader.map_err(|error| broken(path, error))? {
+            let batch = batch.map_err(|error| broken(path, error))?;
+            batch.columns().iter().for_each(|column| {
+                collect_texts(column, &mut |name| {
+                    let file = image::beside(path, name);
+                    if file.is_file() {
+                        files.push(file);
+                    }
+                })
+            });
+        }
+    }
+    Ok(files)
+}
+
+/// Gives every text in a column, however deep it lies.
+fn collect_texts(column: &ArrayRef, take: &mut dyn FnMut(&str)) {
+    if let Some(fields) = column.as_struct_opt() {
+        return fields.columns().iter().for_each(|inner| collect_texts(inner, take));
+    }
+    if let Some(list) = column.as_list_opt::<i32>() {
+        return collect_texts(list.values(), take);
+    }
+    if let Some(list) = column.as_list_opt::<i64>() {
+        return collect_texts(list.values(), take);
+    }
+    if let Ok(texts) = cast(column, &DataType::LargeUtf8)
+        && let Some(texts) = texts.as_string_opt::<i64>()
+    {
+        texts.iter().flatten().for_each(take);
+    }
+}
+
+fn holds_images(kind: &FieldKind) -> bool {
+    match kind {
+        FieldKind::List(inner) => holds_images(inner),
+        // A struct may hold them.
+        kind => matches!(kind, FieldKind::Image | FieldKind::Json),
+    }
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, StageError> {
@@ -112,6 +200,28 @@ enum Reason {
     Stage(StageError),
 }
 
+impl Reason {
+    /// The error, in a batch whose first row is `first`.
+    fn at(self, path: &Path, first: u64, column: &str) -> StageError {
+        match self {
+            Reason::Stage(error) => error,
+            Reason::Cell(row, reason) => StageError::failed(format!(
+                "{}: row {}, column `{column}`: {reason}",
+                path.display(),
+                first + row as u64
+            )),
+        }
+    }
+}
+
+/// Where images come from and go to.
+#[derive(Clone, Copy)]
+struct Images<'a> {
+    /// The file: paths of images are relative to it.
+    table: &'a Path,
+    context: ReadContext<'a>,
+}
+
 impl From<arrow::error::ArrowError> for Reason {
     fn from(error: arrow::error::ArrowError) -> Self {
         Reason::Cell(0, error.to_string())
@@ -119,7 +229,7 @@ impl From<arrow::error::ArrowError> for Reason {
 }
 
 /// The values of a column, one per row.
-fn values_of(column: &ArrayRef, blobs: &dyn Blobs) -> Result<Vec<Value>, Reason> {
+fn values_of(column: &ArrayRef, source: Images<'_>) -> Result<Vec<Value>, Reason> {
     let rows = 0..column.len();
     let present = |row: &usize| column.is_valid(*row);
     Ok(match column.data_type() {
@@ -146,9 +256,9 @@ fn values_of(column: &ArrayRef, blobs: &dyn Blobs) -> Result<Vec<Value>, Reason>
         }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => texts(column)?,
         kind if kind.is_temporal() => texts(column)?,
-        kind if is_bytes(kind) => images(column, blobs)?,
-        DataType::Struct(fields) if is_image(fields) => image_structs(column.as_struct(), blobs)?,
-        DataType::Struct(_) => maps(column.as_struct(), blobs)?,
+        kind if is_bytes(kind) => images(column, source)?,
+        DataType::Struct(fields) if is_image(fields) => image_structs(column.as_struct(), source)?,
+        DataType::Struct(_) => maps(column.as_struct(), source)?,
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
             let lists: Vec<Option<ArrayRef>> = match column.data_type() {
                 DataType::List(_) => column.as_list::<i32>().iter().collect(),
@@ -156,10 +266,10 @@ fn values_of(column: &ArrayRef, blobs: &dyn Blobs) -> Result<Vec<Value>, Reason>
                 _ => column.as_fixed_size_list().iter().collect(),
             };
             let list =
-                |list: Option<ArrayRef>| list.map_or(Ok(Value::Null), |list| values_of(&list, blobs).map(Value::List));
+                |list: Option<ArrayRef>| list.map_or(Ok(Value::Null), |list| values_of(&list, source).map(Value::List));
             lists.into_iter().map(list).collect::<Result<_, _>>()?
         }
-        DataType::Dictionary(_, value) => values_of(&cast(column, value)?, blobs)?,
+        DataType::Dictionary(_, value) => values_of(&cast(column, value)?, source)?,
         other => {
             return Err(Reason::Cell(0, format!("values of the type {other} are not supported; store them as text")));
         }
@@ -172,200 +282,45 @@ fn texts(column: &ArrayRef) -> Result<Vec<Value>, Reason> {
     Ok(text.iter().map(|text| text.map_or(Value::Null, Value::text)).collect())
 }
 
-fn images(column: &ArrayRef, blobs: &dyn Blobs) -> Result<Vec<Value>, Reason> {
+fn images(column: &ArrayRef, source: Images<'_>) -> Result<Vec<Value>, Reason> {
     let bytes = cast(column, &DataType::LargeBinary)?;
     let bytes = bytes.as_binary::<i64>();
-    let store = |bytes: Option<&[u8]>| bytes.map_or(Ok(Value::Null), |bytes| image::store(bytes, blobs));
+    let store = |bytes: Option<&[u8]>| bytes.map_or(Ok(Value::Null), |bytes| image::store(bytes, source.context.blobs));
     bytes.iter().map(|bytes| store(bytes).map_err(Reason::Stage)).collect()
 }
 
-fn image_structs(column: &StructArray, blobs: &dyn Blobs) -> Result<Vec<Value>, Reason> {
+fn image_structs(column: &StructArray, source: Images<'_>) -> Result<Vec<Value>, Reason> {
     let (Some(bytes), Some(path)) = (column.column_by_name("bytes"), column.column_by_name("path")) else {
         return Ok(vec![Value::Null; column.len()]);
     };
-    let mut values = if bytes.data_type().is_null() { vec![Value::Null; column.len()] } else { images(bytes, blobs)? };
+    let mut values = if bytes.data_type().is_null() { vec![Value::Null; column.len()] } else { images(bytes, source)? };
+    let paths = texts(path)?;
     for (row, value) in values.iter_mut().enumerate() {
         if column.is_null(row) {
             *value = Value::Null;
-        } else if *value == Value::Null && path.is_valid(row) && !path.data_type().is_null() {
-            let reason = "the image is given by its path only; embed its bytes in the file (`datasets` does so on `push_to_hub`)";
-            return Err(Reason::Cell(row, reason.to_owned()));
+        } else if let (Value::Null, Some(Value::Text(name))) = (&*value, paths.get(row)) {
+            let file = image::beside(source.table, name);
+            let bytes = std::fs::read(&file).map_err(|error| {
+                let reason = format!(
+                    "the image is given by its path only, and `{}` cannot be read: {error}; embed its bytes in the file \
+                     (`datasets` does so on `push_to_hub`) or put it there",
+                    file.display()
+                );
+                Reason::Cell(row, reason)
+            })?;
+            *value = image::store(&bytes, source.context.blobs).map_err(Reason::Stage)?;
         }
     }
     Ok(values)
 }
 
-fn maps(column: &StructArray, blobs: &dyn Blobs) -> Result<Vec<Value>, Reason> {
+fn maps(column: &StructArray, source: Images<'_>) -> Result<Vec<Value>, Reason> {
     let mut rows = vec![std::collections::BTreeMap::new(); column.len()];
     for (field, inner) in column.fields().iter().zip(column.columns()) {
-        for (row, value) in rows.iter_mut().zip(values_of(inner, blobs)?) {
+        for (row, value) in rows.iter_mut().zip(values_of(inner, source)?) {
             row.insert(field.name().clone(), value);
         }
     }
     let rows = rows.into_iter().enumerate();
     Ok(rows.map(|(row, map)| if column.is_null(row) { Value::Null } else { Value::Map(map) }).collect())
-}
-
-/// Writes records to a new file: `id`, then the columns of the schema, then fields that it does not name.
-pub(super) fn write(file: &File, schema: &Schema, records: &[Record], blobs: &dyn Blobs) -> Result<(), StageError> {
-    let columns = columns(schema, records);
-    let features: serde_json::Map<_, _> = columns.iter().map(|(name, kind)| (name.clone(), feature(kind))).collect();
-    let features = json!({ "info": { "features": features } }).to_string();
-    let fields: Vec<_> = columns.iter().map(|(name, kind)| Field::new(name, arrow_kind(kind), true)).collect();
-    let metadata: std::collections::HashMap<_, _> = [(FEATURES.to_owned(), features.clone())].into();
-    let arrow_schema = Arc::new(ArrowSchema::new_with_metadata(fields, metadata));
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_key_value_metadata(Some(vec![KeyValue::new(FEATURES.to_owned(), features)]))
-        .build();
-    let mut writer = ArrowWriter::try_new(file, arrow_schema.clone(), Some(properties)).map_err(StageError::failed)?;
-    for rows in records.chunks(WRITE_ROWS) {
-        let mut arrays = Vec::with_capacity(columns.len());
-        for (name, kind) in &columns {
-            let id = |record: &Record| Value::Text(record.id.clone());
-            let field = |record: &Record| record.fields.get(name.as_str()).cloned().unwrap_or(Value::Null);
-            let values: Vec<Value> =
-                rows.iter().map(|record| if name == "id" { id(record) } else { field(record) }).collect();
-            arrays.push(array_of(&values, kind, blobs)?);
-        }
-        let batch = RecordBatch::try_new(arrow_schema.clone(), arrays).map_err(StageError::failed)?;
-        writer.write(&batch).map_err(StageError::failed)?;
-        // A group of its own for each: with images in it, a group of the usual million rows would not fit in memory.
-        writer.flush().map_err(StageError::failed)?;
-    }
-    writer.close().map_err(StageError::failed)?;
-    Ok(())
-}
-
-/// The columns to write. A column whose values do not all fit its kind is written as JSON text.
-fn columns(schema: &Schema, records: &[Record]) -> Schema {
-    let mut columns = Schema::from_iter([("id".to_owned(), FieldKind::Text)]);
-    columns.extend(schema.iter().filter(|(name, _)| *name != "id").map(|(name, kind)| (name.clone(), kind.clone())));
-    let mut found = indexmap::IndexMap::<&str, Guess>::new();
-    for (name, value) in records.iter().flat_map(|record| &record.fields).filter(|(name, _)| &***name != "id") {
-        found.entry(name).or_default().widen(value);
-    }
-    for (name, guess) in found {
-        let Some(kind) = guess.kind() else {
-            columns.entry(name.to_owned()).or_insert(FieldKind::Json);
-            continue;
-        };
-        match columns.get_mut(name) {
-            // What was not known before the run is known now.
-            Some(declared) if !exactly(declared, &kind) => *declared = kind,
-            Some(_) => {}
-            None => _ = columns.insert(name.to_owned(), kind),
-        }
-    }
-    columns
-}
-
-/// Whether every value of `given` can be written in a column of `declared`.
-fn exactly(declared: &FieldKind, given: &FieldKind) -> bool {
-    match (declared, given) {
-        (FieldKind::Float, FieldKind::Int) => true,
-        (FieldKind::List(declared), FieldKind::List(given)) => **given == FieldKind::Json || exactly(declared, given),
-        (declared, given) => declared == given,
-    }
-}
-
-fn arrow_kind(kind: &FieldKind) -> DataType {
-    match kind {
-        FieldKind::Bool => DataType::Boolean,
-        FieldKind::Int => DataType::Int64,
-        FieldKind::Float => DataType::Float64,
-        FieldKind::Text | FieldKind::Json => DataType::Utf8,
-        FieldKind::Image => DataType::Struct(image_fields()),
-        FieldKind::List(inner) => DataType::List(Arc::new(Field::new("element", arrow_kind(inner), true))),
-    }
-}
-
-fn image_fields() -> arrow::datatypes::Fields {
-    vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)].into()
-}
-
-/// A column in the words of `datasets`.
-fn feature(kind: &FieldKind) -> serde_json::Value {
-    let value = |dtype: &str| json!({ "dtype": dtype, "_type": "Value" });
-    match kind {
-        FieldKind::Bool => value("bool"),
-        FieldKind::Int => value("int64"),
-        FieldKind::Float => value("float64"),
-        FieldKind::Text | FieldKind::Json => value("string"),
-        FieldKind::Image => json!({ "_type": "Image" }),
-        // Both older and newer versions of `datasets` read a list in this form.
-        FieldKind::List(inner) => json!([feature(inner)]),
-    }
-}
-
-fn array_of(values: &[Value], kind: &FieldKind, blobs: &dyn Blobs) -> Result<ArrayRef, StageError> {
-    Ok(match kind {
-        FieldKind::Bool => {
-            let mut builder = BooleanBuilder::new();
-            values.iter().for_each(|value| {
-                builder.append_option(if let Value::Bool(value) = value { Some(*value) } else { None })
-            });
-            Arc::new(builder.finish())
-        }
-        FieldKind::Int => {
-            let mut builder = Int64Builder::new();
-            values.iter().for_each(|value| {
-                builder.append_option(if let Value::Int(value) = value { Some(*value) } else { None })
-            });
-            Arc::new(builder.finish())
-        }
-        FieldKind::Float => {
-            let mut builder = Float64Builder::new();
-            values.iter().for_each(|value| match value {
-                Value::Float(value) => builder.append_value(*value),
-                Value::Int(value) => builder.append_value(*value as f64),
-                _ => builder.append_null(),
-            });
-            Arc::new(builder.finish())
-        }
-        FieldKind::Text | FieldKind::Json => {
-            let mut builder = StringBuilder::new();
-            values.iter().for_each(|value| match value {
-                Value::Null => builder.append_null(),
-                Value::Text(text) if *kind == FieldKind::Text => builder.append_value(text),
-                other => builder.append_value(other.to_json().to_string()),
-            });
-            Arc::new(builder.finish())
-        }
-        FieldKind::Image => image_array(values, blobs)?,
-        FieldKind::List(inner) => list_array(values, inner, blobs)?,
-    })
-}
-
-fn image_array(values: &[Value], blobs: &dyn Blobs) -> Result<ArrayRef, StageError> {
-    let (mut bytes, mut paths) = (BinaryBuilder::new(), StringBuilder::new());
-    let mut present = Vec::with_capacity(values.len());
-    for value in values {
-        let blob = if let Value::Blob(blob) = value { Some(blob) } else { None };
-        present.push(blob.is_some());
-        bytes.append_option(blob.map(|blob| blobs.get(blob)).transpose()?);
-        paths.append_null();
-    }
-    let columns: Vec<ArrayRef> = vec![Arc::new(bytes.finish()), Arc::new(paths.finish())];
-    let array = StructArray::try_new(image_fields(), columns, Some(NullBuffer::from(present)));
-    Ok(Arc::new(array.map_err(StageError::failed)?))
-}
-
-fn list_array(values: &[Value], inner: &FieldKind, blobs: &dyn Blobs) -> Result<ArrayRef, StageError> {
-    let mut all = Vec::new();
-    let mut lengths = Vec::with_capacity(values.len());
-    let mut present = Vec::with_capacity(values.len());
-    for value in values {
-        let list = if let Value::List(list) = value { Some(list) } else { None };
-        present.push(list.is_some());
-        lengths.push(list.map_or(0, Vec::len));
-        all.extend(list.into_iter().flatten().cloned());
-    }
-    let array = ListArray::try_new(
-        Arc::new(Field::new("element", arrow_kind(inner), true)),
-        OffsetBuffer::from_lengths(lengths),
-        array_of(&all, inner, blobs)?,
-        Some(NullBuffer::from(present)),
-    );
-    Ok(Arc::new(array.map_err(StageError::failed)?))
 }

@@ -1,24 +1,38 @@
 //! Tests of tables: what is written reads back, and what is malformed says where.
 
-use std::path::Path;
+use std::ops::ControlFlow;
 
 use serde_json::json;
 
 use super::*;
-use crate::record::Blob;
+use crate::record::{Blob, FieldKind, Fields, Value};
 use crate::store::Store;
 
 fn store(folder: &Path) -> Store {
     Store::open(&folder.join("store")).unwrap()
 }
 
+/// All columns of a file as they stand.
+fn columns(file: &TableFile, images: &[String]) -> Result<Columns, StageError> {
+    let column = |(name, kind): (String, FieldKind)| {
+        let (fields, images) = (vec![name.as_str().into()], images.contains(&name));
+        (name, Column { kind, fields, id: false, images })
+    };
+    Ok(file.schema(images)?.into_iter().map(column).collect())
+}
+
 fn rows(path: &Path, images: &[String], store: &Store) -> Result<Vec<Fields>, StageError> {
+    let file = TableFile::open(path)?;
     let mut all = Vec::new();
-    read(path, images, store, &mut |rows| {
-        all.extend(rows);
-        Ok(())
+    file.read(&columns(&file, images)?, ReadContext { blobs: store, threads: 2 }, &mut |rows| {
+        all.extend(rows.records.into_iter().map(|record| record.fields));
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(all)
+}
+
+fn schema_of(path: &Path, images: &[String]) -> Result<Schema, StageError> {
+    TableFile::open(path)?.schema(images)
 }
 
 fn png() -> Vec<u8> {
@@ -101,10 +115,10 @@ fn json_lines_say_where_they_are_wrong() {
     let cases = [
         ("{\"a\": 1}\n\n{\"a\": }\n", ":3:7: expected a JSON object"),
         ("[1]\n", ":1:"),
-        ("{\"image\": \"gone.png\"}\n", ":1: column `image`: cannot read the image"),
-        ("{\"image\": \"data:image/png;base64,***\"}\n", ":1: column `image`: a `data:` URI that does not decode"),
-        ("{\"image\": 3}\n", ":1: column `image`: expected an image's path"),
-        (&format!("{{\"a\": {unknown}}}\n"), ":1: column `a`: it names the blob"),
+        ("{\"image\": \"gone.png\"}\n", ":1:21: column `image`: cannot read the image"),
+        ("{\"image\": \"data:image/png;base64,***\"}\n", ":1:38: column `image`: a `data:` URI that does not decode"),
+        ("{\"image\": 3}\n", ":1:12: column `image`: expected an image's path"),
+        (&format!("{{\"a\": {unknown}}}\n"), ": column `a`: it names the blob"),
     ];
     for (text, expected) in cases {
         let path = folder.path().join("in.jsonl");

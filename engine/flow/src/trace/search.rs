@@ -40,13 +40,13 @@ struct Wanted {
     ids: HashSet<Arc<str>>,
     /// All is found once these are.
     exact: HashSet<Arc<str>>,
-    /// Records by a field's value: port, field, value.
-    values: Vec<(&'static str, String, Value)>,
+    /// Records by their values: port, then fields with what they must hold.
+    values: Vec<(&'static str, Vec<(String, Value)>)>,
     model: bool,
 }
 
-/// What a join brings in: node, port, field, value as JSON text.
-type ValueKey = (NodeId, &'static str, String, String);
+/// What a join brings in: node, port, fields and values as JSON text.
+type ValueKey = (NodeId, &'static str, String);
 
 /// A search over the store, pass by pass.
 pub(super) struct Search<'a> {
@@ -110,14 +110,19 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Wants the records whose `field` has this value; gives the ids of those found so far.
-    pub(super) fn ask_value(&mut self, node: NodeId, port: &'static str, field: &str, value: &Value) -> Vec<Arc<str>> {
-        let key = (node, port, field.to_owned(), value.to_json().to_string());
+    /// Wants the records that hold these values; gives the ids of those found so far.
+    pub(super) fn ask_values(
+        &mut self,
+        node: NodeId,
+        port: &'static str,
+        values: Vec<(String, Value)>,
+    ) -> Vec<Arc<str>> {
+        let key = value_key(node, port, &values);
         if let Some(ids) = self.asked_values.get(&key) {
             return ids.clone();
         }
         self.asked_values.insert(key, Vec::new());
-        self.wanted.entry(node).or_default().values.push((port, field.to_owned(), value.clone()));
+        self.wanted.entry(node).or_default().values.push((port, values));
         Vec::new()
     }
 
@@ -178,10 +183,9 @@ impl<'a> Search<'a> {
             }
         }
         let mut keep = wanted.ids.contains(&record.id);
-        for (_, field, value) in wanted.values.iter().filter(|(wanted, ..)| *wanted == port) {
-            if record.fields.get(field.as_str()) == Some(value) {
-                let key = (node, port, field.clone(), value.to_json().to_string());
-                let ids = self.asked_values.entry(key).or_default();
+        for (_, values) in wanted.values.iter().filter(|(wanted, _)| *wanted == port) {
+            if values.iter().all(|(name, value)| field(&record, name).as_ref() == Some(value)) {
+                let ids = self.asked_values.entry(value_key(node, port, values)).or_default();
                 if ids.len() < VALUES {
                     ids.push(record.id.clone());
                     keep = true;
@@ -257,6 +261,11 @@ impl<'a> Search<'a> {
     }
 }
 
+fn value_key(node: NodeId, port: &'static str, values: &[(String, Value)]) -> ValueKey {
+    let text = values.iter().map(|(name, value)| format!("{name}={}\n", value.to_json())).collect();
+    (node, port, text)
+}
+
 /// What a step of a training was trained on.
 pub(super) struct StepBatch {
     pub(super) digest: Arc<str>,
@@ -305,16 +314,21 @@ fn ancestors_of(id: &str) -> Vec<Arc<str>> {
 }
 
 /// The fields, left and right, by which the records of `port` were joined; `None` for any other port.
-pub(super) fn joined_by(node: &Node, port: &str) -> Option<(String, String)> {
+pub(super) fn joined_by(node: &Node, port: &str) -> Option<Vec<(String, String)>> {
     if node.kind != "join" || port != "with" {
         return None;
     }
+    let text = |value: &Json| value.as_str().map(str::to_owned);
+    let same = |name: String| (name.clone(), name);
     match node.options.values.get("on")? {
-        Json::String(field) => Some((field.clone(), field.clone())),
-        Json::Object(fields) => {
-            let (left, right) = fields.iter().next()?;
-            Some((left.clone(), right.as_str()?.to_owned()))
-        }
+        Json::String(field) => Some(vec![same(field.clone())]),
+        Json::Array(fields) => fields.iter().map(|field| text(field).map(same)).collect(),
+        Json::Object(fields) => fields.iter().map(|(left, right)| Some((left.clone(), text(right)?))).collect(),
         _ => None,
     }
+}
+
+/// The value that joins see in a field; the id counts as one.
+pub(super) fn field(record: &Record, name: &str) -> Option<Value> {
+    if name == "id" { Some(Value::Text(record.id.clone())) } else { record.fields.get(name).cloned() }
 }

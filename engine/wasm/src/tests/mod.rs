@@ -43,6 +43,7 @@ fn build(plugin: &Path, options: Json, input: &[(&str, FieldKind)]) -> Result<St
         options: &Options { values, files },
         schemas: &[("input", schema)].into(),
         models: &BTreeMap::new(),
+        digest_file: &|_| Ok(Digest::of(b"")),
     };
     kinds[0].build(&node)
 }

@@ -1,6 +1,7 @@
 //! Tests of the executor, the plan and the store together, on small stages that count their work.
 
 mod fakes;
+mod policy;
 mod robust;
 mod shapes;
 
