@@ -1,7 +1,7 @@
 //! The command line: what can be typed, its help and its defaults. It does nothing but describe.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -17,6 +17,7 @@ Examples:
   ruminate run graphs/tiny.toml --to eval
   ruminate results graphs/tiny.toml --json
   ruminate show graphs/tiny.toml best --limit 3
+  ruminate trace graphs/tiny.toml eval p17
   ruminate export graphs/tiny.toml grpo out/model
 
 Results go to standard output, everything else to standard error.
@@ -29,6 +30,16 @@ pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// The file for a profile, if one is asked for.
+    pub(crate) fn profile(&self) -> Option<&Path> {
+        match &self.command {
+            Command::Run(run) => run.profile.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// The commands.
@@ -44,13 +55,71 @@ pub(crate) enum Command {
     Results(ResultsArguments),
     /// Show the records or the model that a node has given
     Show(ShowArguments),
-    /// Write a node's records to .parquet or .jsonl, or its model to a folder
+    /// Walk a record back to its source row, through samples, captions and the training of the models
+    Trace(TraceArguments),
+    /// Write a node's records to .parquet, .jsonl or .csv, or its model to a folder
     Export(ExportArguments),
     /// List the kinds of nodes, or the ports and options of one kind
     Kinds(KindsArguments),
     /// Look at a model folder
     #[command(subcommand)]
     Model(ModelCommand),
+    /// See what a store takes, check it, free what no graph needs
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+/// `store`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Show how much each part of a store takes
+    Du {
+        #[command(flatten)]
+        store: StoreArguments,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every file of a store and check it against its digest
+    Verify {
+        #[command(flatten)]
+        store: StoreArguments,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove results that the named graphs do not need
+    Gc(GcArguments),
+}
+
+/// `store gc`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Everything that the kept graphs have computed stays whole. Of the rest, what is cheapest to recompute per byte goes first:
+all of it, or with --max-size only as much as makes the store fit.
+
+Examples:
+  ruminate store gc --keep graphs/*.toml --dry-run
+  ruminate store gc --keep graph.toml --max-size 100GB
+  ruminate store gc --keep-nothing --max-size 10GiB")]
+pub(crate) struct GcArguments {
+    /// Graphs whose results stay whole, as they are computed without --set
+    #[arg(long, value_name = "GRAPH", num_args = 1.., required_unless_present = "keep_nothing")]
+    pub(crate) keep: Vec<PathBuf>,
+    /// Keep no graph's results
+    #[arg(long, conflicts_with = "keep")]
+    pub(crate) keep_nothing: bool,
+    /// Let other results stay until the store is this large: 10GB, 500MiB
+    #[arg(long, value_name = "SIZE", value_parser = read_size)]
+    pub(crate) max_size: Option<u64>,
+    /// Only say what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArguments,
 }
 
 /// `model`.
@@ -125,15 +194,21 @@ pub(crate) struct RunArguments {
     /// Compute only this node and what it needs; may be given several times [default: the whole graph]
     #[arg(long, value_name = "NODE")]
     pub(crate) to: Vec<String>,
+    /// Compute this node and all below it again, whatever the store has; may be given several times
+    #[arg(long, value_name = "NODE")]
+    pub(crate) from: Vec<String>,
     /// Where models compute: `cpu` or `cuda:N`
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: String,
     /// Threads to use [default: as many as the machine has]
-    #[arg(long, value_name = "N")]
+    #[arg(long, visible_alias = "workers", value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Also write everything that happens to FILE, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
+    /// Also write when each node worked and waited to FILE, for ui.perfetto.dev or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
     /// Print the results of evaluations as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -150,6 +225,9 @@ pub(crate) struct PlanArguments {
     /// Plan only this node and what it needs; may be given several times [default: the whole graph]
     #[arg(long, value_name = "NODE")]
     pub(crate) to: Vec<String>,
+    /// Plan to compute this node and all below it again; may be given several times
+    #[arg(long, value_name = "NODE")]
+    pub(crate) from: Vec<String>,
     /// Print the plan as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -189,7 +267,7 @@ pub(crate) struct ShowArguments {
     pub(crate) dropped: bool,
     /// Show at most N records [default: 10; with --json all]
     #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
+    pub(crate) limit: Option<u64>,
     /// Print JSON lines, one record each
     #[arg(long)]
     pub(crate) json: bool,
@@ -200,7 +278,8 @@ pub(crate) struct ShowArguments {
 #[command(after_help = "\
 Examples:
   ruminate export graph.toml best best.parquet
-  ruminate export graph.toml sft.metrics loss.jsonl
+  ruminate export graph.toml best best.jsonl.zst
+  ruminate export graph.toml sft.metrics loss.csv
   ruminate export graph.toml sft out/sft            a model folder in Hugging Face layout")]
 pub(crate) struct ExportArguments {
     #[command(flatten)]
@@ -208,12 +287,40 @@ pub(crate) struct ExportArguments {
     /// The node, or one of its outputs as `NODE.PORT`
     #[arg(value_name = "NODE[.PORT]")]
     pub(crate) node: String,
-    /// A .parquet or .jsonl file, or for a model a folder
+    /// A .parquet, .jsonl, .csv or .tsv file (text also with .gz or .zst), or for a model a folder
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
     /// Replace a folder that is not empty
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `trace`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ruminate trace graph.toml eval p17           an answer: its problem, its model, what trained the model
+  ruminate trace graph.toml sft step-000012    what a step was trained on
+  ruminate trace graph.toml sft                a checkpoint
+  ruminate trace graph.toml best p17/2 --json  also for a record that the node dropped")]
+pub(crate) struct TraceArguments {
+    #[command(flatten)]
+    pub(crate) project: ProjectArguments,
+    /// The node, or one of its outputs as `NODE.PORT`
+    #[arg(value_name = "NODE[.PORT]")]
+    pub(crate) node: String,
+    /// The record's id; without one, the node's model is traced
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Go back at most N nodes [default: to the source]
+    #[arg(long, value_name = "N")]
+    pub(crate) depth: Option<usize>,
+    /// Show N steps and N records of what trained a model
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) limit: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `kinds`.
@@ -234,6 +341,30 @@ fn read_override(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Bytes: a number with a unit, decimal (`10GB`) or binary (`500MiB`).
+fn read_size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 10] = [
+        ("", 1),
+        ("b", 1),
+        ("kb", 1000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+        ("tb", 1_000_000_000_000),
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("tib", 1 << 40),
+    ];
+    let expected = || "expected a size such as `10GB` or `500MiB`".to_owned();
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let unit = unit.to_ascii_lowercase();
+    let (_, factor) = *UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(expected)?;
+    let number: f64 = number.trim().parse().map_err(|_| expected())?;
+    let bytes = number * factor as f64;
+    if bytes.is_finite() && (0.0..u64::MAX as f64).contains(&bytes) { Ok(bytes as u64) } else { Err(expected()) }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -250,5 +381,32 @@ mod tests {
         assert_eq!(read_override("nodes.a.x= b=c"), Ok(("nodes.a.x".into(), " b=c".into())));
         assert!(read_override("nodes.a.x").is_err());
         assert!(read_override("=1").is_err());
+    }
+
+    #[test]
+    fn sizes_have_decimal_and_binary_units() {
+        let cases = [
+            ("10GB", Some(10_000_000_000)),
+            ("500MiB", Some(500 << 20)),
+            ("1.5 kib", Some(1536)),
+            ("42", Some(42)),
+            ("0", Some(0)),
+            ("GB", None),
+            ("-1GB", None),
+            ("10 parsecs", None),
+            ("1e400GB", None),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(read_size(text).ok(), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn collecting_garbage_needs_to_be_told_what_to_keep() {
+        let parse = |words: &[&str]| Arguments::try_parse_from([&["ruminate", "store", "gc"], words].concat());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--keep", "a.toml", "b.toml", "--dry-run"]).is_ok());
+        assert!(parse(&["--keep-nothing"]).is_ok());
+        assert!(parse(&["--keep-nothing", "--keep", "a.toml"]).is_err());
     }
 }

@@ -75,9 +75,24 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
-/// The command that this process was started with.
-pub(crate) fn same_command() -> String {
-    shell_line(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
+/// The command that this process was started with, without the option `but` and its values.
+pub(crate) fn same_command(but: &str) -> String {
+    shell_line(without(std::env::args_os().map(|word| word.to_string_lossy().into_owned()), but))
+}
+
+/// The words without `OPTION VALUE` and `OPTION=VALUE`.
+fn without(words: impl Iterator<Item = String>, option: &str) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut value_follows = false;
+    for word in words {
+        let is_value = std::mem::take(&mut value_follows);
+        value_follows = !is_value && word == option;
+        let joined = word.strip_prefix(option).is_some_and(|rest| rest.starts_with('='));
+        if !is_value && !value_follows && !joined {
+            kept.push(word);
+        }
+    }
+    kept
 }
 
 /// The words of a command as one line, fit to be pasted into a shell.
@@ -102,6 +117,13 @@ mod tests {
     fn words_survive_a_shell() {
         let line = shell_line(["nodes.grpo.steps=10", "a b", "it's", ""].map(str::to_owned));
         assert_eq!(line, r"nodes.grpo.steps=10 'a b' 'it'\''s' ''");
+    }
+
+    #[test]
+    fn an_option_leaves_with_its_value() {
+        let words = "ruminate run g.toml --from sft --to eval --from=grpo --from-here x";
+        let left = without(words.split(' ').map(str::to_owned), "--from");
+        assert_eq!(left.join(" "), "ruminate run g.toml --to eval --from-here x");
     }
 
     #[test]

@@ -3,10 +3,13 @@
 mod arguments;
 mod commands;
 mod evaluation;
+mod event_log;
 mod failure;
 mod files;
 mod format;
 mod interrupt;
+mod log;
+mod profile;
 mod progress;
 mod project;
 mod registry;
@@ -22,8 +25,9 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    terminal::start_log();
-    match commands::execute(arguments::Arguments::parse()) {
+    let arguments = arguments::Arguments::parse();
+    // The log lives as long as the command: what is still on its way to a file is written when it is dropped.
+    match log::start(arguments.profile()).and_then(|_log| commands::execute(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -1,9 +1,6 @@
 //! A run as a person follows it on standard error: one bar per running node on a terminal, else a line now and then.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,9 +8,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use ruminate_flow::error::StageError;
 use ruminate_flow::event::{Counts, Event, EventKind};
 
-use crate::failure::Failure;
 use crate::format::{count, duration, plural, printable, rate};
-use crate::terminal::{self, BAD, CAUTION, GOOD, QUIET, STRONG, paint};
+use crate::terminal::{self, BAD, CAUTION, GOOD, STRONG, paint};
 
 /// Without a terminal, a node reports its progress at most this often.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -224,38 +220,6 @@ fn styled(template: &str) -> ProgressStyle {
                 None => write!(out, "{}", count(state.pos())),
             };
         })
-}
-
-/// The file of `--events`: one JSON line per event, written through at once.
-pub(crate) struct EventLog {
-    path: PathBuf,
-    file: Mutex<Option<File>>,
-}
-
-impl EventLog {
-    /// Makes the file, or empties it.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
-        let file = File::create(path)
-            .map_err(|error| Failure::Input(format!("cannot write the event log `{}`: {error}", path.display())))?;
-        Ok(Self { path: path.to_owned(), file: Mutex::new(Some(file)) })
-    }
-
-    /// Writes one event. A full disk does not stop the run: it is said once, and the log ends there.
-    pub(crate) fn event(&self, event: &Event) {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = file.as_mut() else { return };
-        let written = serde_json::to_vec(event).map_err(std::io::Error::from).and_then(|mut line| {
-            line.push(b'\n');
-            open.write_all(&line)
-        });
-        if let Err(error) = written {
-            *file = None;
-            terminal::say(&paint(QUIET, format!("the event log `{}` ends here: {error}", self.path.display())));
-        }
-    }
 }
 
 #[cfg(test)]

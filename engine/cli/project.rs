@@ -137,15 +137,20 @@ impl Project {
 
 /// The command that computes `node` with the same graph, changes and store; fit to be pasted into a shell.
 pub(crate) fn run_command(arguments: &ProjectArguments, node: &str) -> String {
+    command(arguments, "run", &["--to", node])
+}
+
+/// The command `verb` with `words` for the same graph, changes and store; fit to be pasted into a shell.
+pub(crate) fn command(arguments: &ProjectArguments, verb: &str, words: &[&str]) -> String {
     let program = std::env::args_os().next().map_or("ruminate".to_owned(), |word| word.to_string_lossy().into_owned());
-    let mut words = vec![program, "run".to_owned(), arguments.graph.graph.display().to_string()];
+    let mut line = vec![program, verb.to_owned(), arguments.graph.graph.display().to_string()];
     for (key, value) in &arguments.graph.overrides {
-        words.extend(["--set".to_owned(), format!("{key}={value}")]);
+        line.extend(["--set".to_owned(), format!("{key}={value}")]);
     }
     let store = &arguments.store.store;
     if store != Path::new(STORE_DEFAULT) && std::env::var_os(STORE_VARIABLE).is_none() {
-        words.extend(["--store".to_owned(), store.display().to_string()]);
+        line.extend(["--store".to_owned(), store.display().to_string()]);
     }
-    words.extend(["--to".to_owned(), node.to_owned()]);
-    shell_line(words)
+    line.extend(words.iter().map(|word| (*word).to_owned()));
+    shell_line(line)
 }

@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal, StdoutLock, Write};
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
-use tracing_subscriber::EnvFilter;
 
 /// Titles and names.
 pub(crate) const STRONG: Style = Style::new().bold();
@@ -65,11 +64,4 @@ pub(crate) fn text_width() -> usize {
 
 fn columns_of(terminal: &console::Term) -> Option<usize> {
     terminal.size_checked().map(|(_, columns)| usize::from(columns).clamp(40, COLUMNS_MAX))
-}
-
-/// Sends the log of all crates to standard error: warnings, or what `RUMINATE_LOG` asks for.
-pub(crate) fn start_log() {
-    let filter = EnvFilter::try_from_env("RUMINATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    // The first subscriber stays; a second call would be a no-op.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().try_init();
 }

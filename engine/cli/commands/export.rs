@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
-use ruminate_flow::plan;
+use ruminate_flow::plan::{self, Item, More};
 use ruminate_flow::stage::PortKind;
-use ruminate_flow::table;
+use ruminate_flow::table::{self, WriteFormat};
 
 use crate::arguments::ExportArguments;
 use crate::failure::Failure;
@@ -23,28 +24,68 @@ pub(crate) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     let output = project.find_output(&arguments.node)?;
     check_target(arguments, output)?;
     let node = project.node(output.node);
-    let missing = || {
-        let command = run_command(&arguments.project, &node.name);
-        Failure::Failed(format!("`{}` has not been computed in full yet; run `{command}`", node.name))
-    };
-    let found = plan::outputs(&project.graph, &project.store, output.node)?.filter(|found| found.complete);
-    let found = found.ok_or_else(missing)?;
-    let path = arguments.path.as_path();
     let written = match output.kind {
-        PortKind::Records => {
-            let records = found.records.get(output.port).ok_or_else(missing)?;
-            let schema = node.stage.schemas.get(output.port).cloned().unwrap_or_default();
-            make_parent(path)?;
-            table::write(path, &schema, records, &project.store)?;
-            plural(records.len() as u64, "record")
-        }
-        PortKind::Model => {
-            let model = found.models.get(output.port).ok_or_else(missing)?;
-            bytes(write_folder(path, &model.files)?)
-        }
+        PortKind::Records => records(&project, output, arguments)?,
+        PortKind::Model => model(&project, output, &arguments.path)?,
     };
-    writeln!(terminal::stdout(), "{}: {written}", path.display())?;
+    let Some(written) = written else {
+        let command = run_command(&arguments.project, &node.name);
+        let message = format!("`{}` has not been computed in full yet; run `{command}`", node.name);
+        return Err(Failure::Failed(message));
+    };
+    writeln!(terminal::stdout(), "{}: {written}", arguments.path.display())?;
     Ok(())
+}
+
+/// Writes an output's records as they come. `None`: not all of them are in the store, and nothing is written.
+fn records(project: &Project, output: Output, arguments: &ExportArguments) -> Result<Option<String>, Failure> {
+    let path = arguments.path.as_path();
+    let format = WriteFormat::of(path).ok_or_else(|| {
+        let (node, shown) = (&arguments.node, path.display());
+        Failure::Input(format!(
+            "`{node}` gives records: expected a file that ends in {}, got `{shown}`",
+            WriteFormat::ENDINGS
+        ))
+    })?;
+    let schema = project.node(output.node).stage.schemas.get(output.port).cloned().unwrap_or_default();
+    make_parent(path)?;
+    let mut writer = table::Writer::create(path, format, &schema, None, &project.store)?;
+    let (mut number, mut failed) = (0, None);
+    let complete = plan::stream(&project.graph, &project.store, &[output.node], &mut |_, item| {
+        let Item::Records(port, records) = item else { return More::Continue };
+        if port != output.port {
+            return More::Continue;
+        }
+        number += records.len() as u64;
+        match writer.write(&records) {
+            Ok(()) => More::Continue,
+            Err(error) => {
+                failed = Some(error);
+                More::Enough
+            }
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    if complete.get(&output.node) != Some(&true) {
+        return Ok(None);
+    }
+    writer.finish()?;
+    Ok(Some(plural(number, "record")))
+}
+
+/// Writes an output's model. `None`: it is not in the store, and nothing is written.
+fn model(project: &Project, output: Output, path: &Path) -> Result<Option<String>, Failure> {
+    let mut found = None;
+    plan::stream(&project.graph, &project.store, &[output.node], &mut |_, item| match item {
+        Item::Model(port, model) if port == output.port => {
+            found = Some(model);
+            More::Enough
+        }
+        _ => More::Continue,
+    })?;
+    found.map(|model| Ok(bytes(write_folder(path, &model.files)?))).transpose()
 }
 
 /// Refuses a target that does not suit the output, before anything is read.
@@ -53,13 +94,6 @@ fn check_target(arguments: &ExportArguments, output: Output) -> Result<(), Failu
     let shown = path.display();
     match output.kind {
         PortKind::Records => {
-            if !matches!(path.extension().and_then(|extension| extension.to_str()), Some("parquet" | "jsonl")) {
-                let message = format!(
-                    "`{}` gives records: expected a path that ends in .parquet or .jsonl, got `{shown}`",
-                    arguments.node
-                );
-                return Err(Failure::Input(message));
-            }
             if path.is_dir() {
                 return Err(Failure::Input(format!("`{shown}` is a folder; name a file")));
             }

@@ -13,6 +13,36 @@ use crate::registry::registry;
 use crate::tables::{Align, Table};
 use crate::terminal::{self, QUIET, STRONG, paint};
 
+/// A key that every node takes, whatever its kind.
+struct Policy {
+    name: &'static str,
+    kind: &'static str,
+    default: &'static str,
+    doc: &'static str,
+}
+
+const POLICIES: [Policy; 3] = [
+    Policy {
+        name: "on-error",
+        kind: "fail | drop",
+        default: "\"fail\"",
+        doc: "What follows when a record failed at every try: the node fails, or the record is dropped with the failure as \
+              the reason. `drop` is for kinds that work record by record.",
+    },
+    Policy {
+        name: "retries",
+        kind: "int, 0 to 100",
+        default: "0",
+        doc: "How often more a record is tried after it failed; the whole node where it does not work record by record.",
+    },
+    Policy {
+        name: "timeout",
+        kind: "float, above 0",
+        default: "none",
+        doc: "Seconds that one try may take. After that it has failed.",
+    },
+];
+
 /// Prints all kinds, or one in full.
 ///
 /// # Errors
@@ -68,6 +98,12 @@ fn as_text(kind: &dyn Kind) -> String {
         }
         text.extend(["\n", &table.render(columns)]);
     }
+    let mut table =
+        Table::new(&[("any node", Align::Left), ("type", Align::Left), ("default", Align::Left), ("", Align::Left)]);
+    for policy in POLICIES {
+        table.row([policy.name, policy.kind, policy.default, policy.doc].map(str::to_owned));
+    }
+    text.extend(["\n", &table.render(columns)]);
     text
 }
 
@@ -81,11 +117,16 @@ fn as_json(kind: &dyn Kind) -> Json {
             "identity": option.identity, "doc": option.doc,
         })
     };
+    let policy = |policy: &Policy| {
+        let default = serde_json::from_str::<Json>(policy.default).ok();
+        json!({"name": policy.name, "type": policy.kind, "default": default, "doc": policy.doc})
+    };
     json!({
         "kind": kind.name(), "summary": kind.summary(),
         "inputs": kind.inputs().iter().map(port).collect::<Vec<_>>(),
         "outputs": kind.outputs().iter().map(port).collect::<Vec<_>>(),
         "options": kind.options().iter().map(option).collect::<Vec<_>>(),
+        "any_node": POLICIES.iter().map(policy).collect::<Vec<_>>(),
     })
 }
 

@@ -8,6 +8,8 @@ mod plan;
 mod results;
 mod run;
 mod show;
+mod store;
+mod trace;
 
 use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
@@ -25,6 +27,8 @@ pub(crate) fn execute(arguments: Arguments) -> Result<(), Failure> {
         Command::Show(arguments) => show::show(&arguments),
         Command::Export(arguments) => export::export(&arguments),
         Command::Kinds(arguments) => kinds::kinds(&arguments),
+        Command::Trace(arguments) => trace::trace(&arguments),
         Command::Model(command) => model::model(&command),
+        Command::Store(command) => store::store(&command),
     }
 }

@@ -9,10 +9,11 @@ use ruminate_flow::run::{self, NodeReport, NodeState, RunOptions, RunReport};
 use crate::arguments::RunArguments;
 use crate::commands::results;
 use crate::evaluation::{self, Evaluations};
+use crate::event_log::EventLog;
 use crate::failure::Failure;
 use crate::format::{NOTHING, count, duration, plural, printable, same_command};
 use crate::interrupt;
-use crate::progress::{EventLog, Progress};
+use crate::progress::Progress;
 use crate::project::Project;
 use crate::registry::check_device;
 use crate::tables::{Align, Table};
@@ -28,16 +29,17 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let cancel = Cancel::default();
     let options = RunOptions {
         to: project.find_nodes(&arguments.to)?,
-        from: Vec::new(),
-        drop_events: arguments.events.is_some(),
+        from: project.find_nodes(&arguments.from)?,
         device: arguments.device.clone(),
         threads: arguments.threads.or_else(|| available_parallelism().ok()).map_or(1, usize::from),
+        drop_events: arguments.events.is_some(),
         cancel: cancel.clone(),
     };
-    let log = arguments.events.as_deref().map(EventLog::create).transpose()?;
+    let log = arguments.events.as_deref().map(EventLog::create).transpose()?.map(Arc::new);
     let progress = Arc::new(Progress::new(arguments.quiet, project.graph.nodes.iter().map(|node| &*node.name)));
-    let shown = Arc::clone(&progress);
-    interrupt::watch(cancel, move |text| shown.say(text))?;
+    let (shown, left) = (Arc::clone(&progress), log.clone());
+    let leave = move || left.iter().for_each(|log| log.flush());
+    interrupt::watch(cancel, move |text| shown.say(text), leave)?;
 
     let on_event = |event: Event| {
         if let Some(log) = &log {
@@ -47,6 +49,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     };
     let report = run::run(&project.graph, &project.store, &options, &on_event);
     progress.finish();
+    // The handler of signals holds the log too, so it is not dropped here.
+    log.iter().for_each(|log| log.flush());
     let report = report?;
 
     if !arguments.quiet {
@@ -70,7 +74,8 @@ fn print_results(project: &Project, report: &RunReport, arguments: &RunArguments
 
 /// Success, or the failure that the report tells of, with the way to go on.
 fn verdict(project: &Project, report: &RunReport) -> Result<(), Failure> {
-    let command = same_command();
+    // What was computed again is kept: to go on, nothing needs to be forced once more.
+    let command = same_command("--from");
     if report.interrupted {
         return Err(Failure::Interrupted(format!("interrupted; everything finished is kept, go on with\n  {command}")));
     }

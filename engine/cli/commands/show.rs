@@ -1,26 +1,32 @@
 //! `ruminate show`: what a node has given, for people or as JSON lines.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use ruminate_flow::model::Model;
-use ruminate_flow::plan::{self, NodeOutput};
+use ruminate_flow::plan::{self, Item, More};
 use ruminate_flow::record::{Record, Schema, Value};
 use ruminate_flow::stage::PortKind;
 use serde_json::{Map, Value as Json, json};
 
 use crate::arguments::ShowArguments;
 use crate::failure::Failure;
-use crate::format::{bytes, plural, printable};
+use crate::format::{bytes, count, plural, printable};
 use crate::project::{Output, Project, run_command};
 use crate::tables::{Align, Table};
 use crate::terminal::{self, QUIET, STRONG, paint};
 
 /// Records shown to people where `--limit` says nothing.
-const RECORDS_DEFAULT: usize = 10;
+const RECORDS_DEFAULT: u64 = 10;
 /// Lines of a text shown to people; JSON has all of it.
 const LINES_MAX: usize = 8;
+
+/// Reasons counted one by one; further ones are counted together.
+const REASONS_MAX: usize = 1000;
+/// Reasons listed to people.
+const REASONS_SHOWN: usize = 20;
 
 /// Prints records, dropped records or the files of a model.
 ///
@@ -30,69 +36,153 @@ pub(crate) fn show(arguments: &ShowArguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.project)?;
     let output = project.find_output(&arguments.node)?;
     let node = project.node(output.node);
-    let missing = || {
-        let command = run_command(&arguments.project, &node.name);
-        Failure::Failed(format!("`{}` has not been computed yet; run `{command}`", node.name))
-    };
-    let found = plan::outputs(&project.graph, &project.store, output.node)?.ok_or_else(missing)?;
-    if arguments.dropped {
-        let drops = found.drops.iter().map(|drop| (&drop.record, Some(drop.reason.as_str()))).collect();
-        show_records(drops, &Schema::default(), "dropped record", arguments)?;
-    } else {
-        show_output(&found, output, &node.stage.schemas, arguments)?.ok_or_else(missing)?;
+    let schema = node.stage.schemas.get(output.port).cloned().unwrap_or_default();
+    let mut view = View::new(arguments, output, &schema);
+    let complete = plan::stream(&project.graph, &project.store, &[output.node], &mut |_, item| view.take(item))?;
+    let complete = complete.get(&output.node).copied().unwrap_or(false);
+    let nothing = !complete && !view.any;
+    view.end()?;
+    let command = run_command(&arguments.project, &node.name);
+    if nothing {
+        return Err(Failure::Failed(format!("`{}` has not been computed yet; run `{command}`", node.name)));
     }
-    if !found.complete {
-        let command = run_command(&arguments.project, &node.name);
+    if !complete && !view.enough {
         terminal::say(&format!("`{}` is not complete yet; run `{command}`", node.name));
     }
     Ok(())
 }
 
-/// `None` if the store does not hold this output.
-fn show_output(
-    found: &NodeOutput,
+/// What is shown of a stream while it comes: no more of it is kept.
+struct View<'a> {
+    arguments: &'a ShowArguments,
     output: Output,
-    schemas: &BTreeMap<&'static str, Schema>,
-    arguments: &ShowArguments,
-) -> Result<Option<()>, Failure> {
-    match output.kind {
-        PortKind::Records => {
-            let Some(records) = found.records.get(output.port) else { return Ok(None) };
-            let schema = schemas.get(output.port).cloned().unwrap_or_default();
-            show_records(records.iter().map(|record| (record, None)).collect(), &schema, "record", arguments)?;
-        }
-        PortKind::Model => {
-            let Some(model) = found.models.get(output.port) else { return Ok(None) };
-            show_model(model, arguments.json)?;
-        }
-    }
-    Ok(Some(()))
+    schema: &'a Schema,
+    out: io::BufWriter<anstream::AutoStream<io::StdoutLock<'static>>>,
+    limit: u64,
+    shown: u64,
+    seen: u64,
+    reasons: BTreeMap<String, u64>,
+    more_reasons: u64,
+    /// The store has something of the node.
+    any: bool,
+    /// There is more than was asked for.
+    enough: bool,
+    failure: Option<Failure>,
 }
 
-fn show_records(
-    records: Vec<(&Record, Option<&str>)>,
-    schema: &Schema,
-    noun: &str,
-    arguments: &ShowArguments,
-) -> Result<(), Failure> {
-    let total = records.len();
-    let limit = arguments.limit.unwrap_or(if arguments.json { usize::MAX } else { RECORDS_DEFAULT });
-    let mut out = io::BufWriter::new(terminal::stdout());
-    for (record, reason) in records.into_iter().take(limit) {
-        if arguments.json {
-            serde_json::to_writer(&mut out, &as_json(record, reason)).map_err(io::Error::from)?;
-            writeln!(out)?;
-        } else {
-            write!(out, "{}", as_text(record, reason, schema, terminal::text_width()))?;
+impl<'a> View<'a> {
+    fn new(arguments: &'a ShowArguments, output: Output, schema: &'a Schema) -> Self {
+        let limit = arguments.limit.unwrap_or(if arguments.json { u64::MAX } else { RECORDS_DEFAULT });
+        View {
+            arguments,
+            output,
+            schema,
+            out: io::BufWriter::new(terminal::stdout()),
+            limit,
+            shown: 0,
+            seen: 0,
+            reasons: BTreeMap::new(),
+            more_reasons: 0,
+            any: false,
+            enough: false,
+            failure: None,
         }
     }
-    out.flush()?;
-    if !arguments.json {
-        let all = plural(total as u64, noun);
-        let said = if total > limit { format!("{limit} of {all}; see more with --limit N") } else { all };
-        terminal::say(&paint(QUIET, said));
+
+    fn take(&mut self, item: Item) -> More {
+        self.any = true;
+        let taken = match item {
+            Item::Records(port, records) if port == self.output.port && !self.arguments.dropped => {
+                records.iter().try_for_each(|record| self.record(record, None))
+            }
+            // All drops are looked at, to count them by reason.
+            Item::Dropped(record, reason) if self.arguments.dropped => {
+                self.count_reason(&reason);
+                self.record(&record, Some(&reason))
+            }
+            Item::Model(port, model) if port == self.output.port && !self.arguments.dropped => {
+                self.enough = true;
+                show_model(&mut self.out, &model, self.arguments.json)
+            }
+            _ => Ok(()),
+        };
+        if let Err(failure) = taken {
+            self.failure = Some(failure);
+            return More::Enough;
+        }
+        if self.enough { More::Enough } else { More::Continue }
     }
-    Ok(())
+
+    fn record(&mut self, record: &Record, reason: Option<&str>) -> Result<(), Failure> {
+        self.seen += 1;
+        if self.shown >= self.limit {
+            self.enough = reason.is_none();
+            return Ok(());
+        }
+        self.shown += 1;
+        if self.arguments.json {
+            serde_json::to_writer(&mut self.out, &as_json(record, reason)).map_err(io::Error::from)?;
+            writeln!(self.out)?;
+        } else {
+            let schema = if reason.is_none() { self.schema } else { &Schema::default() };
+            write!(self.out, "{}", as_text(record, reason, schema, terminal::text_width()))?;
+        }
+        Ok(())
+    }
+
+    fn count_reason(&mut self, reason: &str) {
+        if let Some(number) = self.reasons.get_mut(reason) {
+            *number += 1;
+        } else if self.reasons.len() < REASONS_MAX {
+            self.reasons.insert(reason.to_owned(), 1);
+        } else {
+            self.more_reasons += 1;
+        }
+    }
+
+    /// What is said once the stream has ended, on standard error.
+    fn end(&mut self) -> Result<(), Failure> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        self.out.flush()?;
+        if !self.any || self.output.kind == PortKind::Model && !self.arguments.dropped {
+            return Ok(());
+        }
+        if self.arguments.dropped {
+            if let Some(table) = self.reasons_table() {
+                terminal::say(table.trim_end());
+            }
+            if self.shown < self.seen && !self.arguments.json {
+                let said = format!("{} of {} shown; see more with --limit N", count(self.shown), count(self.seen));
+                terminal::say(&paint(QUIET, said));
+            }
+        } else if !self.arguments.json {
+            let said = if self.enough {
+                format!("the first {}; see more with --limit N", plural(self.shown, "record"))
+            } else {
+                plural(self.seen, "record")
+            };
+            terminal::say(&paint(QUIET, said));
+        }
+        Ok(())
+    }
+
+    /// How many records were dropped for each reason, the commonest first.
+    fn reasons_table(&self) -> Option<String> {
+        let mut reasons: Vec<_> = self.reasons.iter().collect();
+        reasons.sort_by_key(|(_, number)| Reverse(**number));
+        let mut table = Table::new(&[("dropped", Align::Right), ("reason", Align::Left)]);
+        for (reason, number) in reasons.iter().take(REASONS_SHOWN) {
+            table.row([count(**number), printable(reason).replace('\n', " ")]);
+        }
+        let rest: u64 = reasons.iter().skip(REASONS_SHOWN).map(|(_, number)| **number).sum();
+        if rest + self.more_reasons > 0 {
+            table.row([count(rest + self.more_reasons), "for other reasons".to_owned()]);
+        }
+        table.row([count(self.seen), "in all".to_owned()]);
+        Some(table.render(terminal::columns_of_stderr()))
+    }
 }
 
 /// `{"id": ..., FIELD: ..., ...}`; a dropped record has `reason` too.
@@ -117,7 +207,7 @@ fn as_text(record: &Record, reason: Option<&str>, schema: &Schema, columns: usiz
     let width = fields.iter().map(|(name, _)| console::measure_text_width(name)).max().unwrap_or(0);
     for (name, value) in fields {
         let name = console::pad_str(name, width, console::Alignment::Left, None);
-        let lines = value_lines(value, columns.saturating_sub(width + 4).max(20));
+        let lines = value_lines(value, columns.saturating_sub(width + 4).max(20), LINES_MAX);
         for (index, line) in lines.iter().enumerate() {
             let label = if index == 0 { paint(QUIET, &name) } else { " ".repeat(width) };
             text.push_str(format!("  {label}  {line}").trim_end());
@@ -128,7 +218,8 @@ fn as_text(record: &Record, reason: Option<&str>, schema: &Schema, columns: usiz
     text
 }
 
-fn value_lines(value: &Value, width: usize) -> Vec<String> {
+/// A value for people: wrapped to `width` columns and cut after `lines_max` lines.
+pub(super) fn value_lines(value: &Value, width: usize, lines_max: usize) -> Vec<String> {
     let text = match value {
         Value::Text(text) => printable(text),
         Value::Blob(blob) => {
@@ -138,17 +229,16 @@ fn value_lines(value: &Value, width: usize) -> Vec<String> {
     };
     let mut lines: Vec<String> =
         textwrap::wrap(text.trim_end(), width).into_iter().map(|line| line.into_owned()).collect();
-    if lines.len() > LINES_MAX {
-        lines.truncate(LINES_MAX - 1);
+    if lines.len() > lines_max {
+        lines.truncate(lines_max.saturating_sub(1));
         lines.push(paint(QUIET, format!("… {}", plural(text.chars().count() as u64, "character"))));
     }
     lines
 }
 
-fn show_model(model: &Model, json: bool) -> Result<(), Failure> {
+fn show_model(out: &mut impl Write, model: &Model, json: bool) -> Result<(), Failure> {
     let sizes = model.files.iter().map(|(name, path)| Ok((name.as_str(), size_of(path)?)));
     let files = sizes.collect::<Result<Vec<(&str, u64)>, Failure>>()?;
-    let mut out = terminal::stdout();
     if json {
         let files: Vec<_> = files.iter().map(|(name, size)| json!({"name": name, "bytes": size})).collect();
         writeln!(
@@ -194,7 +284,7 @@ mod tests {
 
     #[test]
     fn long_text_is_cut_for_people_only() {
-        let lines = value_lines(&Value::text("word ".repeat(500)), 40);
+        let lines = value_lines(&Value::text("word ".repeat(500)), 40, LINES_MAX);
         assert_eq!(lines.len(), LINES_MAX);
         assert!(lines.last().is_some_and(|line| line.contains("2,500 characters")), "{lines:?}");
         assert_eq!(

@@ -23,5 +23,6 @@ pub mod key;
 mod resolve;
 pub mod plan;
 pub mod run;
+pub mod trace;
 pub mod table;
 pub mod stages;

@@ -18,7 +18,7 @@ use crate::model::Model;
 use crate::record::Record;
 use crate::resolve::{Role, below};
 use crate::run::{Ended, Job, Message, RunOptions, Stop};
-use crate::store::Store;
+use crate::store::{Pins, Store};
 
 use lookup::needed;
 use why::Explainer;
@@ -217,7 +217,7 @@ pub fn outputs(graph: &Graph, store: &Store, node: NodeId) -> Result<Option<Node
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn pins(graph: &Graph, store: &Store) -> Result<BTreeSet<Digest>, StageError> {
+pub fn pins(graph: &Graph, store: &Store) -> Result<Pins, StageError> {
     let run = dry_run(&[]);
     let history = store.history(&graph.path)?;
     let all = vec![true; graph.nodes.len()];
@@ -229,7 +229,8 @@ pub fn pins(graph: &Graph, store: &Store) -> Result<BTreeSet<Digest>, StageError
             keys.extend(end.finding.key.map(|key| key.digest()));
         }
     });
-    Ok(keys)
+    // A key names one computation, whatever the store has of it.
+    Ok(Pins { actions: keys.clone(), units: keys.clone(), checkpoints: keys })
 }
 
 /// The options of a walk that computes nothing.

@@ -1,0 +1,265 @@
+//! `ruminate trace`: a record walked back to its source, as a tree for people or as nested JSON.
+
+use std::io::Write;
+
+use ruminate_flow::diagnostic::list;
+use ruminate_flow::trace::{self, Subject, Trace, TraceError, TraceOptions, TracedModel, TracedRecord};
+use serde_json::Value as Json;
+
+use crate::arguments::TraceArguments;
+use crate::commands::show::value_lines;
+use crate::failure::Failure;
+use crate::format::{count, plural, printable};
+use crate::project::{Project, command, run_command};
+use crate::terminal::{self, CAUTION, QUIET, STRONG, paint};
+
+/// Lines of a field's value; `show` has more of it, JSON all.
+const LINES_MAX: usize = 3;
+/// Ids of a batch that are listed to people.
+const IDS_MAX: usize = 6;
+/// However deep the tree, a line gets this many columns.
+const COLUMNS_MIN: usize = 40;
+
+/// Prints where a record or a node's model comes from.
+///
+/// # Errors
+/// Unknown node or id; nothing in the store yet.
+pub(crate) fn trace(arguments: &TraceArguments) -> Result<(), Failure> {
+    let project = Project::open(&arguments.project)?;
+    let options = options(&project, arguments)?;
+    let found = trace::trace(&project.graph, &project.store, &options);
+    for note in project.store.take_notes() {
+        tracing::warn!("{note}");
+    }
+    let found = found.map_err(|error| explain(&project, arguments, &options, error))?;
+    let mut out = terminal::stdout();
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&found).map_err(std::io::Error::from)?;
+        writeln!(out, "{json}")?;
+    } else {
+        let mut text = String::new();
+        draw(&found, &mut text, "", "", terminal::text_width());
+        write!(out, "{text}")?;
+    }
+    Ok(())
+}
+
+/// The node and port that are meant: a bare name is all its records, or with no id its model.
+fn options(project: &Project, arguments: &TraceArguments) -> Result<TraceOptions, Failure> {
+    let (node, port) = match project.graph.node(&arguments.node) {
+        Some(node) => (node, None),
+        None => {
+            let output = project.find_output(&arguments.node)?;
+            (output.node, Some(output.port))
+        }
+    };
+    let found = project.node(node);
+    let name = &found.name;
+    if arguments.id.is_some() && found.stage.schemas.is_empty() {
+        let inputs: Vec<_> = found.inputs.values().map(|edge| project.edge_name(edge)).collect();
+        let inputs = list(inputs.iter().map(String::as_str));
+        let gives = if found.stage.models.is_empty() { "gives no records" } else { "gives no records, only a model" };
+        return Err(Failure::Input(format!("`{name}` {gives}; trace a record of what it takes: {inputs}")));
+    }
+    if arguments.id.is_none() && found.stage.models.is_empty() {
+        let show = command(&arguments.project, "show", &[name]);
+        return Err(Failure::Input(format!(
+            "`{name}` gives records: name the one to trace by its id; `{show}` lists them"
+        )));
+    }
+    Ok(TraceOptions {
+        node,
+        port,
+        id: arguments.id.clone(),
+        depth: arguments.depth.unwrap_or(usize::MAX),
+        limit: arguments.limit,
+    })
+}
+
+/// What to say where there is nothing to trace.
+fn explain(project: &Project, arguments: &TraceArguments, options: &TraceOptions, error: TraceError) -> Failure {
+    let name = &project.node(options.node).name;
+    let run = run_command(&arguments.project, name);
+    let id = arguments.id.as_deref().unwrap_or_default();
+    match error {
+        TraceError::Store(error) => error.into(),
+        TraceError::NoModel => Failure::Failed(format!("`{name}` has not given its model yet; run `{run}`")),
+        TraceError::Unknown { dropped: Some((above, dropped, reason)), .. } => {
+            let above = &project.node(above).name;
+            let trace = command(&arguments.project, "trace", &[above, &dropped]);
+            let reason = printable(&reason);
+            Failure::Input(format!(
+                "`{id}` does not reach `{name}`: `{above}` dropped `{dropped}`: {}\nsee it with `{trace}`",
+                reason.trim_end()
+            ))
+        }
+        TraceError::Unknown { nearest, complete, .. } => {
+            let mut text = format!("`{name}` has no record `{id}`");
+            if !nearest.is_empty() {
+                let names: Vec<_> = nearest.iter().map(|id| format!("`{id}`")).collect();
+                text.push_str(&format!("; did you mean {}?", names.join(" or ")));
+            }
+            if !complete {
+                return Failure::Failed(format!("{text}\n`{name}` is not complete yet; run `{run}`"));
+            }
+            let show = command(&arguments.project, "show", &[name]);
+            Failure::Input(format!("{text}\n`{show} --json` lists all of them, with --dropped what it left out"))
+        }
+    }
+}
+
+/// Draws one trace and all below it. `first` stands before its first line, `rest` before the others.
+fn draw(trace: &Trace, text: &mut String, first: &str, rest: &str, columns: usize) {
+    let mut last_lines = Vec::new();
+    if trace.more_inputs > 0 {
+        let more = if trace.inputs.is_empty() { "" } else { " more" };
+        let records =
+            format!("{}{more} record{}", count(trace.more_inputs), if trace.more_inputs == 1 { "" } else { "s" });
+        last_lines.push(paint(QUIET, format!("… {records}; --limit N shows more")));
+    }
+    if trace.cut {
+        last_lines.push(paint(QUIET, "… further back with a larger --depth"));
+    }
+    let children = trace.inputs.len() + trace.models.len() + last_lines.len();
+    let trunk = if children > 0 { "│  " } else { "   " };
+    let width = columns.saturating_sub(console::measure_text_width(rest) + 3).max(COLUMNS_MIN);
+    text.push_str(&format!("{}{}\n", paint(QUIET, first), headline(trace)));
+    for line in details(trace, width) {
+        let prefix = paint(QUIET, format!("{rest}{trunk}"));
+        text.push_str(format!("{prefix}{line}").trim_end());
+        text.push('\n');
+    }
+    let branch = |index: usize| if index + 1 == children { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+    for (index, child) in trace.inputs.iter().enumerate() {
+        let (head, tail) = branch(index);
+        draw(child, text, &format!("{rest}{head}"), &format!("{rest}{tail}"), columns);
+    }
+    for (index, child) in trace.models.iter().enumerate() {
+        let (head, tail) = branch(trace.inputs.len() + index);
+        draw(child, text, &format!("{rest}{head}"), &format!("{rest}{tail}"), columns);
+    }
+    for (index, line) in last_lines.iter().enumerate() {
+        let (head, _) = branch(trace.inputs.len() + trace.models.len() + index);
+        text.push_str(&format!("{}{line}\n", paint(QUIET, format!("{rest}{head}"))));
+    }
+}
+
+/// `record p1/0 of `traces`  reasoning-sample  graphs/smoke.toml:35:1  key 9c1d2e3f4a5b`.
+fn headline(trace: &Trace) -> String {
+    let mut parts = vec![trace.kind.clone()];
+    parts.extend(trace.at.clone());
+    parts.extend(trace.key.map(|key| format!("key {}", key.short())));
+    let about = paint(QUIET, parts.join("  "));
+    match &trace.subject {
+        Subject::Record(record) => {
+            let id = paint(STRONG, printable(&record.id));
+            format!("{id}  of {}  {about}", paint(STRONG, &trace.node))
+        }
+        Subject::Model(_) => format!("model {}  {about}", paint(STRONG, &trace.node)),
+    }
+}
+
+/// The lines below the headline.
+fn details(trace: &Trace, width: usize) -> Vec<String> {
+    if trace.repeated {
+        return vec![paint(QUIET, "stands in full elsewhere in this tree")];
+    }
+    let mut lines = match &trace.subject {
+        Subject::Record(record) => record_lines(trace, record, width),
+        Subject::Model(model) => model_lines(trace, model, width),
+    };
+    let identity = match &trace.identity {
+        Json::Object(values) => values.iter().filter(|(_, value)| !value.is_object()).collect(),
+        _ => Vec::new(),
+    };
+    let options = trace.options.iter().chain(identity).filter(|(_, value)| !value.is_null());
+    let settings: Vec<_> = options.map(|(name, value)| format!("{name}\u{a0}=\u{a0}{}", setting(value))).collect();
+    if !settings.is_empty() {
+        let settings = settings.join("  ");
+        let wrapped = textwrap::wrap(&settings, width).into_iter();
+        lines.extend(wrapped.map(|line| paint(QUIET, line.replace('\u{a0}', " "))));
+    }
+    lines
+}
+
+fn record_lines(trace: &Trace, record: &TracedRecord, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(reason) = &record.dropped {
+        lines.push(format!("{} {}", paint(CAUTION, "dropped:"), printable(reason).trim_end().replace('\n', " ")));
+    }
+    lines.extend(file_lines(trace, record.row));
+    let names = record.wrote.keys().map(|name| console::measure_text_width(name)).max().unwrap_or(0);
+    for (name, value) in &record.wrote {
+        let name = console::pad_str(name, names, console::Alignment::Left, None);
+        let values = value_lines(value, width.saturating_sub(names + 2).max(20), LINES_MAX);
+        for (index, line) in values.iter().enumerate() {
+            let label = if index == 0 { paint(QUIET, &name) } else { " ".repeat(names) };
+            lines.push(format!("{label}  {line}"));
+        }
+    }
+    lines
+}
+
+/// The files, with the row of a record of a source.
+fn file_lines(trace: &Trace, row: Option<u64>) -> Vec<String> {
+    let row = row.map(|row| match trace.files.len() {
+        0 | 1 => format!("row {}", count(row)),
+        files => format!("row {} of all {files} files", count(row)),
+    });
+    const FILES_MAX: usize = 4;
+    let mut lines = Vec::new();
+    for (index, file) in trace.files.iter().take(FILES_MAX).enumerate() {
+        let row = row.as_deref().filter(|_| index == 0).map_or(String::new(), |row| format!("  {row}"));
+        lines.push(format!("{}{row}  {}", file.path.display(), paint(QUIET, file.digest.short())));
+    }
+    if trace.files.len() > FILES_MAX {
+        lines.push(paint(QUIET, format!("… {} more files", trace.files.len() - FILES_MAX)));
+    }
+    if lines.is_empty() { row.into_iter().collect() } else { lines }
+}
+
+fn model_lines(trace: &Trace, model: &TracedModel, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let digest = paint(QUIET, model.digest.short());
+    let what = if trace.at.is_some() { "checkpoint" } else { "files" };
+    lines.push(format!("{what} {digest}  {}", model.summary));
+    lines.extend(trace.files.iter().map(|file| file.path.display().to_string()));
+    let Some(training) = &model.training else { return lines };
+    let steps = plural(training.steps, "step");
+    lines.push(match training.records_in {
+        Some(records) => format!(
+            "trained in {steps} on {}, {}",
+            plural(records, "record"),
+            if training.records == 1 { "used once".to_owned() } else { format!("{} uses", count(training.records)) }
+        ),
+        None => format!("trained in {steps} on {}", plural(training.records, "record")),
+    });
+    for batch in &training.batches {
+        let mut ids: Vec<_> = batch.records.iter().take(IDS_MAX).map(|id| printable(id)).collect();
+        if batch.records.len() > IDS_MAX {
+            ids.push(format!("… {} in all", count(batch.records.len() as u64)));
+        }
+        let short: String = batch.batch.chars().take(12).collect();
+        let line = format!("{}  batch {short}  {}", printable(&batch.id), ids.join(", "));
+        lines.extend(
+            textwrap::wrap(&line, textwrap::Options::new(width).subsequent_indent("  "))
+                .into_iter()
+                .map(|line| line.into_owned()),
+        );
+    }
+    let more = training.steps.saturating_sub(training.batches.len() as u64);
+    if more > 0 {
+        lines.push(paint(
+            QUIET,
+            format!("… {} more; `trace GRAPH {} STEP` shows one", plural(more, "step"), trace.node),
+        ));
+    }
+    lines
+}
+
+/// A setting in a line of settings: long texts are cut.
+fn setting(value: &Json) -> String {
+    const LONGEST: usize = 60;
+    let text = printable(&value.to_string());
+    console::truncate_str(&text, LONGEST, "…").into_owned()
+}
