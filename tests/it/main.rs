@@ -1,9 +1,16 @@
 //! The integration tests: one binary, one module for each promise. They run the real program over files.
 
+mod cache;
 mod cases;
 mod data;
+mod engine;
+mod failure;
+mod kill;
 mod layout;
 mod logits;
+mod partial;
 mod readme;
 mod smoke;
+mod store;
+mod streaming;
 mod support;
