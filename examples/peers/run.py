@@ -107,7 +107,7 @@ def filters(folder: Path, count: int, turns: int, distilabel: str | None) -> lis
     peers = [("duckdb", "duckdb", "duckdb"), ("datatrove", "datatrove", "datatrove")]
     peers += [("Ray Data, expressions", "ray", "ray"), ("Ray Data, functions", "ray", "ray_rows")]
     tools = [
-        (Measured(f"{name}, {workers} workers", found, count), script, workers, sys.executable)
+        (Measured(f"{name}, {workers} worker{'s' * (workers > 1)}", found, count), script, workers, sys.executable)
         for name, package, script in peers
         if (found := version(package))
         for workers in (1, 2)
@@ -126,8 +126,15 @@ def filters(folder: Path, count: int, turns: int, distilabel: str | None) -> lis
             home = fresh(folder / "hf") if measured is caching[0] else folder / "hf"
             peer(measured, "datasets", 1, sys.executable, fresh(out), parts[1], {"HF_HOME": str(home)})
             expected = check(measured, out, expected)
-        for measured, script, workers, python in tools:
-            peer(measured, script, workers, python, fresh(out), parts[workers], {})
+        for tool in list(tools):
+            measured, script, workers, python = tool
+            try:
+                peer(measured, script, workers, python, fresh(out), parts[workers], {})
+            except RuntimeError as error:
+                # Ray's start has a deadline that a busy machine misses.
+                print(f"{measured.name}: left out, it failed: {error}", file=sys.stderr)
+                tools.remove(tool)
+                continue
             expected = check(measured, out, expected)
     if distilabel:
         # A tenth of the rows, once: it takes as long as the others do for all.

@@ -120,10 +120,9 @@ fn the_event_log_adds_up() {
                 assert_eq!(times("drop") as u64, did.dropped, "{when}");
             }
         }
-        let flows =
-            |above: &str, below: &str| assert_eq!(run.nodes[above].records_out, run.nodes[below].records_in, "{what}");
-        [("rows", "brief"), ("brief", "cut"), ("cut", "good"), ("good", "mixed")]
-            .map(|(above, below)| flows(above, below));
+        for (above, below) in [("rows", "brief"), ("brief", "cut"), ("cut", "good"), ("good", "mixed")] {
+            assert_eq!(run.nodes[above].records_out, run.nodes[below].records_in, "{what}: `{above}` to `{below}`");
+        }
         for node in ["brief", "cut", "good"] {
             let Did { records_in, records_out, dropped, hits, computed, .. } = run.nodes[node];
             assert_eq!((records_out + dropped, hits + computed), (records_in, records_in), "{what}, `{node}`");
