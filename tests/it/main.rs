@@ -1,10 +1,17 @@
 //! The integration tests: one binary, one module for each promise. They run the real program over files.
 
+mod cache;
 mod cases;
 mod data;
+mod engine;
 mod exports;
+mod failure;
+mod kill;
 mod layout;
 mod logits;
+mod partial;
 mod readme;
 mod smoke;
+mod store;
+mod streaming;
 mod support;

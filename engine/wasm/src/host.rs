@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ruminate_flow::digest::Digest;
-use wasmtime::Store;
+use ruminate_flow::event::Cancel;
+use wasmtime::{Store, Trap, UpdateDeadline};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use self::bindings::filter::{Filter, FilterPre};
@@ -14,7 +15,7 @@ use self::bindings::mapper::{Mapper, MapperPre};
 use crate::call::{self, CallError};
 use crate::contract::{self, World};
 use crate::error::PluginError;
-use crate::limits::{self, Limits, MemoryCap, SETUP_FUEL};
+use crate::limits::{self, Limits, MemoryCap, Patience, SETUP_FUEL};
 
 pub(crate) use self::bindings::mapper::ruminate::plugin::types::{Column, Field, Info, Row, Setup, Value, Verdict};
 
@@ -89,6 +90,7 @@ const LOG_CHARS_MAX: usize = 500;
 struct HostState {
     memory: MemoryCap,
     log: Log,
+    patience: Patience,
 }
 
 // An interface of types only has nothing to call.
@@ -161,7 +163,7 @@ impl Plugin {
 
     /// Asks what the plugin reads and writes with this configuration.
     pub(crate) fn configure(&self, config: &str, limits: &Limits) -> Result<Setup, PluginError> {
-        match self.start.configured(config, limits, &mut new_store(limits)?) {
+        match self.start.configured(config, limits, &mut new_store(limits, &Cancel::default())?) {
             Ok((_, setup)) => Ok(setup),
             Err(CallError::Refused(message)) => Err(PluginError::Configure(message)),
             Err(CallError::Fuel(_)) => {
@@ -173,9 +175,16 @@ impl Plugin {
 
     /// Starts the plugin afresh, configures it and calls it once on all `rows`.
     ///
-    /// Only the call itself burns the fuel of `limits`. The log comes back whatever the outcome.
-    pub(crate) fn call(&self, config: &str, rows: &[Row], limits: &Limits) -> (Result<Answers, CallError>, Log) {
-        let mut store = match new_store(limits) {
+    /// Only the call itself burns the fuel of `limits`. The log comes back whatever the outcome. A call that goes on for
+    /// long after a stop was asked for is cut off, as if it had run past its deadline.
+    pub(crate) fn call(
+        &self,
+        config: &str,
+        rows: &[Row],
+        limits: &Limits,
+        cancel: &Cancel,
+    ) -> (Result<Answers, CallError>, Log) {
+        let mut store = match new_store(limits, cancel) {
             Ok(store) => store,
             Err(error) => return (Err(CallError::Host(error.to_string())), Log::default()),
         };
@@ -222,7 +231,7 @@ impl Start {
     /// Starts the plugin once and asks what it is.
     fn describe(&self, world: World) -> Result<Description, PluginError> {
         let limits = Limits::for_check();
-        let mut store = new_store(&limits)?;
+        let mut store = new_store(&limits, &Cancel::default())?;
         let start_error = |error: CallError| PluginError::Start(error.reason());
         let instance = attempt(&mut store, &limits, SETUP_FUEL, |store| self.instantiate(store));
         let instance = instance.map_err(|error| match error {
@@ -239,10 +248,15 @@ impl Start {
     }
 }
 
-fn new_store(limits: &Limits) -> Result<Store<HostState>, PluginError> {
-    let state = HostState { memory: MemoryCap::new(limits.memory_bytes), log: Log::default() };
+fn new_store(limits: &Limits, cancel: &Cancel) -> Result<Store<HostState>, PluginError> {
+    let patience = Patience::new(cancel.clone());
+    let state = HostState { memory: MemoryCap::new(limits.memory_bytes), log: Log::default(), patience };
     let mut store = Store::new(limits::engine()?, state);
     store.limiter(|state| &mut state.memory);
+    store.epoch_deadline_callback(|mut context| {
+        let patience = &mut context.data_mut().patience;
+        if patience.tick() { Ok(UpdateDeadline::Continue(1)) } else { Err(Trap::Interrupt.into()) }
+    });
     // What a call hands back is copied out of the plugin's memory; no answer needs to be larger than that memory.
     store.set_hostcall_fuel(limits.memory_bytes);
     Ok(store)
@@ -256,7 +270,8 @@ fn attempt<T>(
     work: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<T>,
 ) -> Result<T, CallError> {
     store.set_fuel(fuel).map_err(|error| CallError::Host(error.to_string()))?;
-    store.set_epoch_deadline(limits.epochs());
+    store.data_mut().patience.renew(limits);
+    store.set_epoch_deadline(1);
     work(store).map_err(|error| {
         let state = store.data();
         if state.memory.refused {

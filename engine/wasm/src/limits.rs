@@ -2,8 +2,9 @@
 //! Knows nothing of records or worlds.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ruminate_flow::event::Cancel;
 use wasmtime::{Config, Engine, ResourceLimiter};
 
 use crate::error::PluginError;
@@ -32,7 +33,7 @@ impl Limits {
     }
 
     /// The deadline in epochs from now; one more, since the current epoch may end at once.
-    pub(crate) fn epochs(&self) -> u64 {
+    fn epochs(&self) -> u64 {
         u64::try_from(self.timeout.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX / 2) + 1
     }
 }
@@ -76,6 +77,38 @@ fn config() -> Config {
         .concurrency_support(false)
         .max_wasm_stack(STACK_BYTES);
     config
+}
+
+/// How long a call may go on, counted at the end of every epoch.
+pub(crate) struct Patience {
+    epochs_left: u64,
+    cancel: Cancel,
+    /// When the call first saw that a stop was asked for.
+    asked: Option<Instant>,
+}
+
+/// How long a call may go on after an interrupt: most are done by then, and the run still leaves within its 10 s.
+const GRACE: Duration = Duration::from_secs(4);
+
+impl Patience {
+    pub(crate) fn new(cancel: Cancel) -> Self {
+        Self { epochs_left: 0, cancel, asked: None }
+    }
+
+    /// A new call begins, with all the time that `limits` gives.
+    pub(crate) fn renew(&mut self, limits: &Limits) {
+        self.epochs_left = limits.epochs();
+    }
+
+    /// An epoch has ended. False if the call must end too.
+    pub(crate) fn tick(&mut self) -> bool {
+        self.epochs_left = self.epochs_left.saturating_sub(1);
+        if self.asked.is_none() && self.cancel.requested() {
+            self.asked = Some(Instant::now());
+        }
+        let out_of_grace = self.asked.is_some_and(|asked| asked.elapsed() > GRACE);
+        self.epochs_left > 0 && !self.cancel.overdue() && !out_of_grace
+    }
 }
 
 /// Caps the linear memory of a store, over all its memories.

@@ -105,7 +105,7 @@ impl Worker<'_> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let (answers, log) = self.stage.plugin.call(&self.stage.config, rows, &self.stage.limits);
+        let (answers, log) = self.stage.plugin.call(&self.stage.config, rows, &self.stage.limits, self.context.cancel);
         let error = match answers.and_then(|answers| answers.fit(rows.len())) {
             Ok(answers) => {
                 self.note_log(&log, None);

@@ -1,12 +1,14 @@
 //! A plugin that misbehaves on one record costs that record alone, with a reason that says what it did.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use ruminate_flow::error::StageError;
+use ruminate_flow::event::Cancel;
 use ruminate_flow::record::{Blob, FieldKind, Record, Value};
 use ruminate_flow::stage::{Outcome, Stage};
 use serde_json::{Value as Json, json};
 
-use super::{build, complaint, file, reason, record, run};
+use super::{build, complaint, file, reason, record, run, try_run};
 
 const INPUT: &[(&str, FieldKind)] = &[("command", FieldKind::Text)];
 
@@ -39,6 +41,14 @@ fn a_record_that_breaks_the_plugin_is_dropped_alone() {
     let notes = check(json!({}), "panic", "plugin trapped: the record said so (tests/hostile/src/lib.rs:68)");
     let note = "plugin `hostile`, record `r1`: plugin trapped: the record said so (tests/hostile/src/lib.rs:68); in hostile::obey";
     assert!(notes.len() == 1 && notes[0].starts_with(note), "{notes:?}");
+}
+
+#[test]
+fn a_call_ends_when_the_time_of_its_node_is_over() {
+    let stage = hostile(json!({ "fuel": 1_000_000_000_000_000_i64, "timeout-ms": 86_400_000 }));
+    let cancel = Cancel::default().until(Some(Instant::now() + Duration::from_millis(50)));
+    let (outcomes, _) = try_run(&stage, &commands(&["good", "loop"]), 1, &cancel);
+    assert!(matches!(outcomes, Err(StageError::Interrupted)), "{outcomes:?}");
 }
 
 #[test]

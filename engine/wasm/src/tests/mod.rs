@@ -58,6 +58,17 @@ fn complaint(plugin: &Path, options: Json) -> (String, String) {
 
 /// Runs a stage over records on `threads`; also returns its notes.
 fn run(stage: &Stage, records: &[Record], threads: usize) -> (Vec<Outcome>, Vec<String>) {
+    let (outcomes, notes) = try_run(stage, records, threads, &Cancel::default());
+    (outcomes.expect("the stage runs"), notes)
+}
+
+/// The same, with a run that may be told to stop.
+fn try_run(
+    stage: &Stage,
+    records: &[Record],
+    threads: usize,
+    cancel: &Cancel,
+) -> (Result<Vec<Outcome>, StageError>, Vec<String>) {
     let Work::Record(work) = &stage.work else { panic!("a plugin is a record stage") };
     let unit = |record: &Record| Unit { records: vec![record.clone()], content: Digest::of_json(&record.fields) };
     let units: Vec<Unit> = records.iter().map(unit).collect();
@@ -70,9 +81,9 @@ fn run(stage: &Stage, records: &[Record], threads: usize) -> (Vec<Outcome>, Vec<
         checkpoint: &world,
         progress: &world,
         scratch: std::path::Path::new("."),
-        cancel: &Cancel::default(),
+        cancel,
     };
-    let outcomes = work.process(&units, &BTreeMap::new(), &context).expect("the stage runs");
+    let outcomes = work.process(&units, &BTreeMap::new(), &context);
     (outcomes, world.notes.into_inner().expect("no thread panicked"))
 }
 
