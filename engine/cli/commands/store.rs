@@ -102,9 +102,9 @@ fn collect(arguments: &GcArguments) -> Result<(), Failure> {
     for path in &arguments.keep {
         let graph = Graph::load(path, &[], &registry, Some(&store))?;
         let keys = plan::pins(&graph, &store)?;
-        keep.actions.extend(&keys);
-        keep.units.extend(&keys);
-        keep.checkpoints.extend(&keys);
+        keep.actions.extend(keys.actions);
+        keep.units.extend(keys.units);
+        keep.checkpoints.extend(keys.checkpoints);
     }
     let options = GcOptions { keep, max_size: arguments.max_size, dry_run: arguments.dry_run };
     let report = store.gc(&options)?;
@@ -148,7 +148,7 @@ fn as_text(report: &GcReport, dry_run: bool) -> String {
             ("to recompute", Align::Right),
         ]);
         let row = |entry: &Removed| {
-            let key = paint(QUIET, entry.key.short());
+            let key = paint(QUIET, entry.key.get(..12).unwrap_or(&entry.key));
             [entry.what.to_owned(), entry.kind.clone(), key, bytes(entry.bytes), duration(entry.seconds)]
         };
         report.removed.iter().take(ENTRIES_MAX).for_each(|entry| table.row(row(entry)));
