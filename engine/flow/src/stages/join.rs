@@ -180,22 +180,28 @@ fn added(
     };
     let option = if fields.is_some() { "fields" } else { "with" };
     let mut added: Vec<Added> = Vec::new();
+    let mut taken = Vec::new();
     for (mut new, old) in chosen {
         if let Some(suffix) = settings.suffix.as_deref().filter(|_| left.contains_key(&new)) {
             new.push_str(suffix);
         }
         complaints.extend(check_new_name(&new, option));
-        if left.contains_key(&new) || added.iter().any(|added| *added.new == *new) {
-            let message = if left.contains_key(&new) {
-                format!("`with` would add a field `{new}`, and `input` has one of that name")
-            } else {
-                format!("two added fields would be called `{new}`")
-            };
-            let help = format!("give it another name, `fields = {{ other = \"{old}\" }}`, or give `suffix`");
-            complaints.push(Complaint { help: Some(help), ..Complaint::about(option, message) });
+        if added.iter().any(|added| *added.new == *new) {
+            complaints.push(Complaint::about(option, format!("two added fields would be called `{new}`")));
+        } else if left.contains_key(&new) {
+            taken.push((format!("`{new}`"), old.clone()));
         }
         let kind = kind_of(right, &old).unwrap_or(FieldKind::Json);
         added.push(Added { new: new.into(), old, kind });
+    }
+    if let Some((_, first)) = taken.first() {
+        let names: Vec<&str> = taken.iter().map(|(name, _)| name.as_str()).collect();
+        let fields = if names.len() == 1 { "field" } else { "fields" };
+        let message = format!("`with` would add the {fields} {}, which `input` has too", names.join(", "));
+        let help = format!(
+            "choose what is added with `fields`, such as `fields = {{ other = \"{first}\" }}`, or give `suffix`"
+        );
+        complaints.push(Complaint { help: Some(help), ..Complaint::about(option, message) });
     }
     added
 }

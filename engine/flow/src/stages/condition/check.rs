@@ -8,6 +8,7 @@ use minijinja::machinery::ast::{BinOpKind, CallArg, CompareOpKind, Expr, UnaryOp
 use minijinja::value::ValueKind;
 
 use super::Mistake;
+use crate::diagnostic::{list, nearest};
 use crate::record::{FieldKind, Schema};
 use crate::table;
 
@@ -23,7 +24,7 @@ pub(super) struct Found {
 
 /// Checks a condition against the kinds of the fields.
 pub(super) fn check(expression: &Expr<'_>, schema: &Schema, environment: &Environment<'static>) -> Found {
-    let mut check = Check { environment, schema, found: Found::default() };
+    let mut check = Check { environment, schema, found: Found::default(), broken: false };
     check.kind(expression);
     check.found
 }
@@ -33,6 +34,8 @@ struct Check<'a> {
     environment: &'a Environment<'static>,
     schema: &'a Schema,
     found: Found,
+    /// Something is not there at all: what follows from that is not reported.
+    broken: bool,
 }
 
 impl Check<'_> {
@@ -177,7 +180,8 @@ impl Check<'_> {
         let kinds = (self.kind(left), self.kind(right));
         for (side, other) in [(left, right), (right, left)] {
             if is_none(side) {
-                let help = format!("write `{} is none`", source(other).trim_matches('`'));
+                let test = if matches!(op, CompareOpKind::Eq) { "is none" } else { "is not none" };
+                let help = format!("write `{} {test}`", bare(other));
                 let message = "nothing equals `none`: a field without a value ends the comparison".to_owned();
                 self.found.mistakes.push(Mistake::new(message, Some(&help)));
                 return;
@@ -194,17 +198,19 @@ impl Check<'_> {
                     format!("{} is {kind} and never in a list of {inner}", source(left))
                 }
                 (kind, FieldKind::Text) => format!("{} is {kind} and never in a text", source(left)),
-                (_, kind) => format!("{} is {kind}: nothing is `in` it", source(right)),
-            },
-            CompareOpKind::Eq | CompareOpKind::Ne => match comparable(&kinds.0, &kinds.1) {
-                true => return,
-                false => {
-                    let (left, right) = (source(left), source(right));
-                    format!("{left} is {} and {right} is {}: they are never equal", kinds.0, kinds.1)
+                (_, kind) => {
+                    let message = format!("{} is {kind}: nothing is `in` it", source(right));
+                    self.found.mistakes.push(Mistake::new(message, Some("`in` looks into text and lists")));
+                    return;
                 }
             },
+            CompareOpKind::Eq | CompareOpKind::Ne if comparable(&kinds.0, &kinds.1) => return,
+            CompareOpKind::Eq | CompareOpKind::Ne => {
+                format!("{} is {} and {} is {}: they are never equal", source(left), kinds.0, source(right), kinds.1)
+            }
         };
-        self.found.mistakes.push(Mistake::new(message, None));
+        let help = text_as_number((left, &kinds.0), (right, &kinds.1));
+        self.found.mistakes.push(Mistake::new(message, help.as_deref()));
     }
 
     /// `<` and its like: numbers with numbers, text with text.
@@ -218,19 +224,20 @@ impl Check<'_> {
         let (message, help) = match unknown {
             // A field that is not there at all is reported by the engine.
             Some((Expr::Var(variable), _)) if !self.schema.contains_key(variable.id) => return,
+            Some(_) if self.broken => return,
             Some((side, _)) => {
-                let side = source(side);
-                let bare = side.trim_matches('`');
+                let (shown, side) = (source(side), bare(side));
                 (
                     format!(
-                        "the kind of {side} is not known before the run, and values of different kinds have no order"
+                        "the kind of {shown} is not known before the run, and values of different kinds have no order"
                     ),
-                    format!("write `{bare} | float` for a number, `{bare} | string` for text"),
+                    format!("write `{side} | float` for a number, `{side} | string` for text"),
                 )
             }
             None => (
                 format!("{} is {} and {} is {}: they have no order", source(left.0), left.1, source(right.0), right.1),
-                "numbers are compared with numbers, text with text".to_owned(),
+                text_as_number((left.0, &left.1), (right.0, &right.1))
+                    .unwrap_or_else(|| "numbers are compared with numbers, text with text".to_owned()),
             ),
         };
         self.found.mistakes.push(Mistake::new(message, Some(&help)));
@@ -271,18 +278,24 @@ impl Check<'_> {
             .environment
             .compile_expression(&asked)
             .and_then(|expression| expression.eval(minijinja::context! { name => name }).map(|known| known.is_true()));
-        if !known.unwrap_or(false) {
-            let help = match what {
-                "filter" => {
-                    "filters are `length`, `lower`, `upper`, `trim`, `float`, `int`, `string`, `default`, `first`, ..."
-                }
-                _ => "tests are `none`, `defined`, `string`, `number`, `startingwith`, `endingwith`, `containing`, ...",
-            };
-            self.found.mistakes.push(Mistake::new(format!("there is no {what} `{name}`"), Some(help)));
+        if known.unwrap_or(false) {
+            return;
         }
+        self.broken = true;
+        let names: &[&str] = if what == "filter" { &FILTERS } else { &TESTS };
+        let help = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}, ...", list(names.iter().copied())),
+        };
+        self.found.mistakes.push(Mistake::new(format!("there is no {what} `{name}`"), Some(&help)));
     }
 }
 
+/// The filters that conditions need most.
+const FILTERS: [&str; 12] =
+    ["length", "lower", "upper", "trim", "float", "int", "string", "default", "first", "last", "max", "min"];
+/// The tests that conditions need most.
+const TESTS: [&str; 7] = ["none", "defined", "string", "number", "startingwith", "endingwith", "containing"];
 /// Tests that put values in the library's own order.
 const ORDER_TESTS: [&str; 12] =
     ["lt", "lessthan", "<", "le", "lessequal", "<=", "gt", "greaterthan", ">", "ge", "greaterequal", ">="];
@@ -319,8 +332,30 @@ fn kind_of(value: &minijinja::Value) -> FieldKind {
     }
 }
 
-/// A part of a condition, for a message.
+/// What to do where text stands against a number.
+fn text_as_number(one: (&Expr<'_>, &FieldKind), other: (&Expr<'_>, &FieldKind)) -> Option<String> {
+    let number = |kind: &FieldKind| matches!(kind, FieldKind::Int | FieldKind::Float);
+    let text = match (one.1, other.1) {
+        (FieldKind::Text, kind) if number(kind) => one.0,
+        (kind, FieldKind::Text) if number(kind) => other.0,
+        _ => return None,
+    };
+    let constant = matches!(text, Expr::Const(_));
+    let help = if constant {
+        "a number stands without quotes".to_owned()
+    } else {
+        format!("text stands in quotes; `{} | float` reads text as a number", bare(text))
+    };
+    Some(help)
+}
+
+/// A part of a condition in backticks, for a message.
 fn source(expression: &Expr<'_>) -> String {
+    format!("`{}`", bare(expression))
+}
+
+/// A part of a condition; `...` for what is long.
+fn bare(expression: &Expr<'_>) -> String {
     fn text(expression: &Expr<'_>) -> Option<String> {
         Some(match expression {
             Expr::Var(variable) => variable.id.to_owned(),
@@ -334,5 +369,5 @@ fn source(expression: &Expr<'_>) -> String {
             _ => return None,
         })
     }
-    text(expression).map_or_else(|| "one side".to_owned(), |text| format!("`{text}`"))
+    text(expression).unwrap_or_else(|| "(...)".to_owned())
 }

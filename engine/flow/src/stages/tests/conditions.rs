@@ -103,20 +103,23 @@ fn a_condition_that_cannot_be_meant_is_a_mistake() {
         ),
         (
             "score > \"high\"",
-            "`score` is float and `\"high\"` is text: they have no order; numbers are compared with numbers, text with text",
+            "`score` is float and `\"high\"` is text: they have no order; a number stands without quotes",
         ),
         (
             "lang < 0.5",
-            "`lang` is text and `0.5` is float: they have no order; numbers are compared with numbers, text with text",
+            "`lang` is text and `0.5` is float: they have no order; text stands in quotes; `lang | float` reads text as a number",
         ),
-        ("lang == 1", "`lang` is text and `1` is int: they are never equal"),
+        (
+            "lang == 1",
+            "`lang` is text and `1` is int: they are never equal; text stands in quotes; `lang | float` reads text as a number",
+        ),
         (
             "text | length < \"9\"",
-            "`text | length` is int and `\"9\"` is text: they have no order; numbers are compared with numbers, text with text",
+            "`text | length` is int and `\"9\"` is text: they have no order; a number stands without quotes",
         ),
         (
             "0 < lang < 3",
-            "`0` is int and `lang` is text: they have no order; numbers are compared with numbers, text with text | `lang` is text and `3` is int: they have no order; numbers are compared with numbers, text with text",
+            "`0` is int and `lang` is text: they have no order; text stands in quotes; `lang | float` reads text as a number | `lang` is text and `3` is int: they have no order; text stands in quotes; `lang | float` reads text as a number",
         ),
         (
             "tags > 3",
@@ -127,19 +130,13 @@ fn a_condition_that_cannot_be_meant_is_a_mistake() {
             "the kind of `meta.score` is not known before the run, and values of different kinds have no order; write `meta.score | float` for a number, `meta.score | string` for text",
         ),
         ("score == none", "nothing equals `none`: a field without a value ends the comparison; write `score is none`"),
-        ("3 in text", "`3` is int and never in a text"),
+        ("3 in text", "`3` is int and never in a text; text stands in quotes; `text | float` reads text as a number"),
         ("lang in [1, 2]", "`lang` is text and never in a list of int"),
-        ("\"a\" in score", "`score` is float: nothing is `in` it"),
+        ("\"a\" in score", "`score` is float: nothing is `in` it; `in` looks into text and lists"),
         ("score | length > 3", "`length` counts the letters of text or the values of a list, not of float"),
         ("score is gt(3)", "the test `is gt` compares values of any types; write `<`, `<=`, `>` or `>=`"),
-        (
-            "text | lenght < 3",
-            "there is no filter `lenght`; filters are `length`, `lower`, `upper`, `trim`, `float`, `int`, `string`, `default`, `first`, ... | the kind of `text | lenght` is not known before the run, and values of different kinds have no order; write `text | lenght | float` for a number, `text | lenght | string` for text",
-        ),
-        (
-            "lang is nul",
-            "there is no test `nul`; tests are `none`, `defined`, `string`, `number`, `startingwith`, `endingwith`, `containing`, ...",
-        ),
+        ("text | lenght < 3", "there is no filter `lenght`; did you mean `length`?"),
+        ("lang is strng", "there is no test `strng`; did you mean `string`?"),
         (
             "id == \"x\"",
             "`id` names the record itself and is no field; make a field of it before, with a node of kind `select`: `rename = { name = \"id\" }`",

@@ -2,6 +2,7 @@
 
 mod conditions;
 mod driver;
+mod graphs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
