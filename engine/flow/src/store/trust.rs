@@ -20,13 +20,13 @@ impl Store {
     /// The disk's.
     pub fn verified(&self, relative: &str) -> Result<bool, StageError> {
         let inside = Path::new(relative).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-        if !inside {
-            return Ok(false);
-        }
-        if self.is_remembered(relative) {
+        if inside && self.is_remembered(relative) {
             return Ok(true);
         }
         let path = self.root.join(relative);
+        if !inside || path.is_dir() {
+            return Ok(false);
+        }
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -33,4 +33,10 @@ impl<T: Clone> Cache<T> {
         self.young_bytes += bytes;
         self.young.insert(key, value);
     }
+
+    /// At most so many bytes are held.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.young_bytes + if self.old.is_empty() { 0 } else { self.most_bytes / 2 }
+    }
 }

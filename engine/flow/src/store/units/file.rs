@@ -146,6 +146,12 @@ impl FileBuilder<Vec<u8>> {
         Ok(kept)
     }
 
+    /// Bytes of memory, about.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.writer.out.capacity() + self.prefixes.capacity() * size_of::<(u64, u32)>()
+    }
+
     /// The complete blocks.
     pub(super) fn written(&self) -> &[u8] {
         &self.writer.out
@@ -239,6 +245,13 @@ impl UnitFile {
     pub(super) fn read_index(&mut self, block: usize) -> io::Result<Option<Vec<u8>>> {
         let Some((_, entry)) = self.index.get(block).copied() else { return Ok(None) };
         read_block(&*self.open()?, &entry)
+    }
+
+    /// Bytes of memory, about.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        let filter = self.filter.as_ref().map_or(0, |filter| filter.num_bits() / 8);
+        filter + (self.blocks.capacity() + self.index.capacity()) * size_of::<(u64, BlockEntry)>()
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -327,6 +327,16 @@ impl Units<'_> {
     }
 }
 
+#[cfg(test)]
+impl Units<'_> {
+    /// Bytes of memory, about.
+    pub(in crate::store) fn memory(&self) -> usize {
+        let files: usize = self.files.iter().map(UnitFile::memory).sum();
+        let pending = self.pending.builder.memory() + self.pending.by_prefix.capacity() * 17;
+        files + pending + self.blocks.bytes() + self.indexes.bytes()
+    }
+}
+
 impl Pending {
     fn new() -> Pending {
         let builder = FileBuilder::new(Vec::new());
