@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ruminate_flow::plan::{self, NodePlan, State};
+use ruminate_flow::plan::{self, NodePlan, PlanOptions, State};
 use serde_json::json;
 
 use crate::arguments::PlanArguments;
@@ -19,7 +19,7 @@ use crate::terminal;
 pub(crate) fn plan(arguments: &PlanArguments) -> Result<(), Failure> {
     let project = Project::open(&arguments.project)?;
     let to = project.find_nodes(&arguments.to)?;
-    let mut nodes = plan::plan(&project.graph, &project.store, (!to.is_empty()).then_some(to.as_slice()))?;
+    let mut nodes = plan::plan(&project.graph, &project.store, &PlanOptions { to, from: Vec::new() })?;
     nodes.sort_by_key(|node| node.node);
     let mut out = terminal::stdout();
     if arguments.json {

@@ -28,6 +28,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let cancel = Cancel::default();
     let options = RunOptions {
         to: project.find_nodes(&arguments.to)?,
+        from: Vec::new(),
+        drop_events: arguments.events.is_some(),
         device: arguments.device.clone(),
         threads: arguments.threads.or_else(|| available_parallelism().ok()).map_or(1, usize::from),
         cancel: cancel.clone(),

@@ -196,6 +196,11 @@ fn report_syntax(source: &str, syntax: Vec<(Range<usize>, &str)>, errors: &mut V
             "string values must be quoted, expected literal string" => {
                 Diagnostic::new(&place, "text must be in quotes")
             }
+            _ if source.get(span).is_some_and(|text| text.starts_with('@')) => {
+                let help = "`NODE@2` names a round on an edge; what differs in a round stands in `[repeat.BLOCK]`, in \
+                            `round.2.NODE`";
+                Diagnostic::new(&place, "a name cannot hold `@`").help(help)
+            }
             _ => Diagnostic::new(&place, message),
         });
     }

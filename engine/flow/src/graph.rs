@@ -63,6 +63,18 @@ pub struct Policy {
     pub timeout: Option<std::time::Duration>,
 }
 
+/// The keys of [`Policy`] in a graph file, which every node has: the name, what it takes, what it does.
+pub const POLICY_KEYS: [(&str, &str, &str); 3] = [
+    (
+        "on-error",
+        "`fail` or `drop`",
+        "What becomes of a record that failed at every try: the node fails, or the record goes to the ledger with the reason. \
+         `drop` is for kinds that work record by record.",
+    ),
+    ("retries", "a whole number from 0 to 100", "How often more something is tried after it failed. Default: 0."),
+    ("timeout", "a number of seconds above 0", "How long one try may take. Default: as long as it takes."),
+];
+
 /// What happens with a unit that failed at every try.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {

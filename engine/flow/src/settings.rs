@@ -29,6 +29,12 @@ pub(crate) fn set(
     }
 }
 
+/// Whether the key names a node of a further round of a `[repeat]` block: `nodes.traces@2.samples`.
+pub(crate) fn names_a_round(key: &str) -> bool {
+    let Some(path) = dotted(key) else { return false };
+    matches!(path.as_slice(), [section, node, ..] if section == "nodes" && node.contains('@'))
+}
+
 /// Puts `item` at `path`, making the tables on the way.
 fn insert(root: &mut Table, path: &[String], item: Item, place: &Place) -> Result<(), Diagnostic> {
     let Some((last, parents)) = path.split_last() else { return Ok(()) };
@@ -52,7 +58,7 @@ fn insert(root: &mut Table, path: &[String], item: Item, place: &Place) -> Resul
 
 /// The parts of a dotted key; `None` if it is none.
 fn dotted(key: &str) -> Option<Vec<String>> {
-    let text = format!("{key} = 0");
+    let text = format!("{} = 0", with_quotes(key));
     if text.contains('\n') {
         return None;
     }
@@ -69,15 +75,28 @@ fn dotted(key: &str) -> Option<Vec<String>> {
     }
 }
 
-/// A setting must name `name`, `seed` or something in a node or model that the file has.
+/// The key with quotes round each part that has an `@`, such as `traces@2`, and none.
+fn with_quotes(key: &str) -> String {
+    if !key.contains('@') || key.contains(['"', '\'']) {
+        return key.to_owned();
+    }
+    let quote = |part: &str| if part.contains('@') { format!("'{}'", part.trim()) } else { part.to_owned() };
+    key.split('.').map(quote).collect::<Vec<_>>().join(".")
+}
+
+/// A setting must name `name`, `seed` or something in a node, model or block that the file has.
 fn check_target(root: &Table, path: &[String], place: &Place) -> Result<(), Diagnostic> {
-    let help = "a setting names `nodes.NODE.OPTION`, `models.MODEL.KEY`, `name` or `seed`";
+    let help = "a setting names `nodes.NODE.OPTION`, `models.MODEL.KEY`, `repeat.BLOCK.times`, `name` or `seed`";
     let (section, name) = match path {
         [only] if only == "name" || only == "seed" => return Ok(()),
-        [section, name, _, ..] if section == "nodes" || section == "models" => (section, name),
+        [section, name, _, ..] if ["nodes", "models", "repeat"].contains(&section.as_str()) => (section, name),
         _ => return Err(Diagnostic::new(place, format!("`{}` cannot be set", path.join("."))).help(help)),
     };
-    let what = if section == "nodes" { "node" } else { "model" };
+    let what = match section.as_str() {
+        "nodes" => "node",
+        "models" => "model",
+        _ => "block",
+    };
     let Some(Content::Table(table)) = root.0.get(section).map(|entry| &entry.item.content) else {
         return Err(Diagnostic::new(place, format!("there is no {what} `{name}`: the graph has no `[{section}]`")));
     };

@@ -7,23 +7,36 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::nodes::NodeDraft;
-use crate::diagnostic::{Diagnostic, Place};
-use crate::document::{Content, Entry, Table, Text};
+use super::repeat::{Unrolled, common, mark};
+use crate::diagnostic::{Diagnostic, Place, SHOWN};
+use crate::document::{Content, Entry, Item, Table, Text};
 use crate::graph::{Edge, NodeId};
-use crate::stage::{Kind, Port, PortKind};
+use crate::stage::{Kind, MANY_LIMIT, Port, PortKind, many_port};
+
+/// The most cycles that are looked for: each takes a walk over all edges.
+const CYCLES_SHOWN: usize = 20;
 
 /// Names and ports that edges may lead to.
 struct Targets<'a, 'b> {
     nodes: &'b [NodeDraft<'a>],
     by_name: BTreeMap<&'b str, NodeId>,
     models: &'b Table,
+    unrolled: &'b Unrolled,
 }
 
 /// Connects the inputs of every node; a node with a wrong or missing edge becomes broken.
-pub(super) fn connect(nodes: &mut [NodeDraft<'_>], models: &Table, errors: &mut Vec<Diagnostic>) {
+pub(super) fn connect(nodes: &mut [NodeDraft<'_>], models: &Table, unrolled: &Unrolled, errors: &mut Vec<Diagnostic>) {
     let by_name = nodes.iter().enumerate().map(|(index, node)| (&*node.name, NodeId(index))).collect();
-    let targets = Targets { nodes, by_name, models };
-    let connected: Vec<_> = nodes.iter().map(|node| targets.inputs(node, errors)).collect();
+    let targets = Targets { nodes, by_name, models, unrolled };
+    let connected: Vec<_> = nodes
+        .iter()
+        .map(|node| {
+            let before = errors.len();
+            let inputs = targets.inputs(node, errors);
+            mark(&mut errors[before..], node.round);
+            inputs
+        })
+        .collect();
     for (node, inputs) in nodes.iter_mut().zip(connected) {
         match inputs {
             Ok(inputs) => node.inputs = inputs,
@@ -41,29 +54,34 @@ impl<'a> Targets<'a, '_> {
         let mut inputs = Inputs::new();
         let mut complete = true;
         for port in kind.inputs() {
-            let edge = match table.0.get(port.name) {
-                Some(entry) => self.edge(port, entry, errors),
-                None if port.required => {
+            let Some(entry) = table.0.get(port.name) else {
+                if port.required {
                     errors.push(missing(node, kind, port));
-                    None
+                    complete = false;
                 }
-                None => continue,
+                continue;
             };
-            match edge {
-                Some(edge) => _ = inputs.insert(port.name, edge),
-                None => complete = false,
+            let items = if port.many { many(port, entry, errors) } else { Some(std::slice::from_ref(&entry.item)) };
+            complete &= items.is_some();
+            for (index, item) in items.unwrap_or_default().iter().enumerate() {
+                let name = if port.many { many_port(index) } else { Some(port.name) };
+                match name.zip(self.edge(node, port, item, errors)) {
+                    Some((name, edge)) => _ = inputs.insert(name, edge),
+                    None => complete = false,
+                }
             }
         }
         if complete { Ok(inputs) } else { Err(inputs) }
     }
 
     /// Where an input comes from. `None` if that is wrong, or if its node has no known kind.
-    fn edge(&self, port: &Port, entry: &Entry, errors: &mut Vec<Diagnostic>) -> Option<Edge> {
-        let place = &entry.item.place;
-        let Content::Text(text) = &entry.item.content else {
-            if !entry.item.is_broken() {
-                let message = format!("input `{}` takes the name of {}", port.name, source_of(port.kind));
-                errors.push(Diagnostic::new(place, message).label(format!("found {}", entry.item.type_name())));
+    fn edge(&self, consumer: &NodeDraft<'_>, port: &Port, item: &Item, errors: &mut Vec<Diagnostic>) -> Option<Edge> {
+        let place = &item.place;
+        let Content::Text(text) = &item.content else {
+            if !item.is_broken() {
+                let list = if port.many { "a list of names, each of" } else { "the name of" };
+                let message = format!("input `{}` takes {list} {}", port.name, source_of(port.kind));
+                errors.push(Diagnostic::new(place, message).label(format!("found {}", item.type_name())));
             }
             return None;
         };
@@ -71,24 +89,52 @@ impl<'a> Targets<'a, '_> {
             Some((name, output)) => (name, Some(output)),
             None => (text.value.as_str(), None),
         };
+        let resolved = match self.unrolled.resolve(name, &consumer.name, &self.by_name, place) {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                errors.extend(error);
+                return None;
+            }
+        };
+        let name = resolved.as_deref().unwrap_or(name);
         let found = if let Some(id) = self.by_name.get(name) {
             let node = self.nodes.get(id.0)?;
             output_of(node, node.kind?, *id, output, port, place)
         } else if let Some(model) = self.models.0.get(name) {
             model_of(name, model, output, port, place)
         } else {
-            Err(self.unknown(name, text, place))
+            // A suggestion looks at all names: only where it is shown.
+            let suggests = errors.len() < SHOWN;
+            Err(self.unknown(name, text, place, suggests))
         };
         found.map_err(|error| errors.push(error)).ok()
     }
 
-    fn unknown(&self, name: &str, text: &Text, place: &Place) -> Diagnostic {
+    fn unknown(&self, name: &str, text: &Text, place: &Place, suggests: bool) -> Diagnostic {
         // A name from the environment is not repeated.
         let shown = if text.value == text.written { name } else { &text.written };
-        let names: Vec<&str> = self.by_name.keys().copied().chain(self.models.0.keys().map(String::as_str)).collect();
         let error = Diagnostic::new(place, format!("there is no node or model `{shown}`"));
+        if !suggests {
+            return error;
+        }
+        let nodes = self.by_name.keys().copied().filter(|name| !self.unrolled.made(name));
+        let names: Vec<&str> = nodes.chain(self.models.0.keys().map(String::as_str)).collect();
         error.suggest(name, "there are", names.into_iter())
     }
+}
+
+/// The names of an input that takes several; one text stands for a list of one. `None` after an error.
+fn many<'e>(port: &Port, entry: &'e Entry, errors: &mut Vec<Diagnostic>) -> Option<&'e [Item]> {
+    let Content::List(items) = &entry.item.content else { return Some(std::slice::from_ref(&entry.item)) };
+    let found = match items.len() {
+        0 => "an empty list".to_owned(),
+        length if length > MANY_LIMIT => format!("{length}"),
+        _ => return Some(items),
+    };
+    let message = format!("input `{}` takes a list of 1 to {MANY_LIMIT} names of nodes", port.name);
+    let error = Diagnostic::new(&entry.item.place, message).label(format!("found {found}"));
+    errors.push(if items.is_empty() { error } else { error.help("put several together in a node of their own first") });
+    None
 }
 
 /// An entry of `[models]` as the source of an input.
@@ -138,7 +184,9 @@ fn output_of(
 
 fn missing(node: &NodeDraft<'_>, kind: &dyn Kind, port: &Port) -> Diagnostic {
     let message = format!("input `{}` of node `{}` is not connected", port.name, node.name);
-    let help = format!("kind `{}` takes `{} = NAME`, {}: {}", kind.name(), port.name, source_of(port.kind), port.doc);
+    let (value, source) =
+        if port.many { ("[NAME, NAME]", "nodes that give records") } else { ("NAME", source_of(port.kind)) };
+    let help = format!("kind `{}` takes `{} = {value}`, {source}: {}", kind.name(), port.name, port.doc);
     Diagnostic::new(&node.place, message).help(help)
 }
 
@@ -165,6 +213,7 @@ fn gives(kind: &dyn Kind, output: Option<&str>) -> String {
 
 /// Reports cycles, each with its path, so that removing one edge of each leaves none.
 pub(super) fn report_cycles(nodes: &[NodeDraft<'_>], errors: &mut Vec<Diagnostic>) {
+    let before = errors.len();
     let mut graph: DiGraph<(), &'static str> = DiGraph::new();
     let indices: Vec<NodeIndex> = nodes.iter().map(|_| graph.add_node(())).collect();
     for (consumer, node) in nodes.iter().enumerate() {
@@ -180,10 +229,17 @@ pub(super) fn report_cycles(nodes: &[NodeDraft<'_>], errors: &mut Vec<Diagnostic
             return;
         }
         for members in components {
+            if errors.len() - before == CYCLES_SHOWN {
+                errors.push(Diagnostic::new(&Place::Whole, format!("there are more than {CYCLES_SHOWN} cycles")));
+                return;
+            }
             let Some(first) = members.iter().min() else { continue };
             let path = shortest_cycle(&graph, *first);
             let Some(closing) = path.last().and_then(|last| graph.find_edge(*last, *first)) else { return };
-            errors.push(cycle(nodes, &graph, &path));
+            let mut error = cycle(nodes, &graph, &path);
+            let rounds = path.iter().map(|index| nodes.get(index.index()).and_then(|node| node.round));
+            mark(std::slice::from_mut(&mut error), common(rounds));
+            errors.push(error);
             graph.remove_edge(closing);
         }
     }
@@ -221,7 +277,7 @@ fn cycle(nodes: &[NodeDraft<'_>], graph: &DiGraph<(), &'static str>, path: &[Nod
     let place = |from: NodeIndex, to: NodeIndex| {
         let node = nodes.get(to.index());
         let port = graph.find_edge(from, to).and_then(|edge| graph.edge_weight(edge)).copied().unwrap_or_default();
-        node.and_then(|node| node.table).and_then(|table| table.0.get(port)).map_or(Place::Whole, Entry::place)
+        node.and_then(|node| node.input_place(port)).unwrap_or(Place::Whole)
     };
     let (Some(first), Some(last)) = (path.first(), path.last()) else {
         return Diagnostic::new(&Place::Whole, "the graph has a cycle");

@@ -108,7 +108,14 @@ impl Files<'_> {
             .map_err(|_| Diagnostic::new(place, "the graph's folder has a name that is not UTF-8"))
     }
 
+    /// The file with its digest. What can be read once only, such as a pipe, or without end, such as a device, is refused.
     fn digested(&self, path: PathBuf, place: &Place) -> Result<InputFile, Diagnostic> {
+        if !path.is_file() {
+            let message = format!("expected a file, `{}` is a pipe or a device", path.display());
+            return Err(
+                Diagnostic::new(place, message).help("a file is read more than once: write the data to one first")
+            );
+        }
         let digest = (self.digest)(&path).map_err(|error| Diagnostic::new(place, error.to_string()))?;
         Ok(InputFile { path, digest })
     }

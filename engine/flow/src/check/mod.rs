@@ -5,6 +5,8 @@ mod edges;
 mod files;
 mod models;
 mod nodes;
+mod policy;
+mod repeat;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -19,18 +21,19 @@ use indexmap::IndexMap;
 use self::files::Files;
 use self::models::ModelDraft;
 use self::nodes::NodeDraft;
+use self::repeat::Unrolled;
 use crate::diagnostic::{Diagnostic, Diagnostics, Lines, Place};
 use crate::digest::Digest;
 use crate::document::{Content, Entry, Environment, Table, parse, read_source};
 use crate::error::StageError;
 use crate::graph::{Edge, Graph, Node, NodeId, Position};
 use crate::model::Model;
-use crate::settings::set;
+use crate::settings::{names_a_round, set};
 use crate::stage::{Registry, Stage};
 use crate::store::Store;
 
 /// The keys of a graph file.
-const KEYS: [&str; 4] = ["name", "seed", "models", "nodes"];
+const KEYS: [&str; 5] = ["name", "seed", "models", "nodes", "repeat"];
 
 /// A value from the environment that is at least this long is kept out of all messages. Shorter ones hold no secret and
 /// would make messages unreadable.
@@ -88,11 +91,17 @@ fn load(
     };
     let mut errors = Vec::new();
     let graph = parse(&source, &environment, &mut errors).and_then(|mut root| {
-        for (key, value) in overrides {
+        // What is set on a round's node is laid over it once it is there.
+        let (later, first): (Vec<_>, Vec<_>) = overrides.iter().partition(|(key, _)| names_a_round(key));
+        for (key, value) in first {
+            set(&mut root, key, value, &environment, &mut errors);
+        }
+        let unrolled = repeat::unroll(&mut root, &mut errors);
+        for (key, value) in later.into_iter().filter(|_| !unrolled.is_broken()) {
             set(&mut root, key, value, &environment, &mut errors);
         }
         let files = Files { folder: path.parent().map(Path::to_owned).unwrap_or_default(), digest };
-        check(path, &source, &root, registry, &files, &mut errors)
+        check(path, &source, &root, &unrolled, registry, &files, &mut errors)
     });
     match graph {
         Some(graph) if errors.is_empty() => Ok(graph),
@@ -117,6 +126,7 @@ fn check(
     path: &Path,
     source: &str,
     root: &Table,
+    unrolled: &Unrolled,
     registry: &Registry,
     files: &Files<'_>,
     errors: &mut Vec<Diagnostic>,
@@ -127,12 +137,11 @@ fn check(
     let (no_models, no_nodes) = (Table::default(), Table::default());
     let model_table = section(root, "models", errors).unwrap_or(&no_models);
     let node_table = section(root, "nodes", errors).unwrap_or(&no_nodes);
-    // Blocks that stand for several nodes are unrolled here, before names are checked.
-    check_names(model_table, node_table, errors);
+    check_names(root, model_table, node_table, unrolled, errors);
     check_not_empty(source, root, node_table, errors);
     let models = models::check(model_table, files, &*registry.inspector, seed, errors);
-    let mut nodes = nodes::check(node_table, registry, files, errors);
-    edges::connect(&mut nodes, model_table, errors);
+    let mut nodes = nodes::check(node_table, unrolled, registry, files, errors);
+    edges::connect(&mut nodes, model_table, unrolled, errors);
     edges::report_cycles(&nodes, errors);
     let order = edges::order(&nodes);
     let stages = stages::build(&nodes, &models, &order, files.digest, errors);
@@ -185,9 +194,15 @@ fn section<'t>(root: &'t Table, name: &str, errors: &mut Vec<Diagnostic>) -> Opt
     None
 }
 
-/// Names of nodes and models: their letters, and that no name stands for two things.
-fn check_names(models: &Table, nodes: &Table, errors: &mut Vec<Diagnostic>) {
-    for (name, entry) in models.0.iter().chain(&nodes.0) {
+/// Names of nodes, models and blocks: their letters, and that no name stands for a node and a model.
+fn check_names(root: &Table, models: &Table, nodes: &Table, unrolled: &Unrolled, errors: &mut Vec<Diagnostic>) {
+    let none = Table::default();
+    let blocks = match root.0.get("repeat").map(|entry| &entry.item.content) {
+        Some(Content::Table(blocks)) => blocks,
+        _ => &none,
+    };
+    let written = nodes.0.iter().filter(|(name, _)| !unrolled.made(name));
+    for (name, entry) in models.0.iter().chain(written).chain(&blocks.0) {
         let allowed = |letter: char| letter.is_alphanumeric() || letter == '-' || letter == '_';
         if name.is_empty() {
             errors.push(Diagnostic::new(&entry.key, "a name cannot be empty"));
@@ -245,8 +260,12 @@ fn finish(draft: NodeDraft<'_>, stage: Stage, lines: &Lines, source: &str) -> Op
         Some(Position { line, column })
     };
     let entries = draft.table.iter().flat_map(|table| &table.0);
-    let option_positions = entries.filter_map(|(key, entry)| Some((key.clone(), position(&entry.key)?))).collect();
+    let mut option_positions: BTreeMap<String, Position> =
+        entries.filter_map(|(key, entry)| Some((key.clone(), position(&entry.key)?))).collect();
     let kind = draft.kind?;
+    let many = draft.inputs.keys().filter(|port| !option_positions.contains_key(**port));
+    let many = many.filter_map(|port| Some(((*port).to_owned(), position(&draft.input_place(port)?)?)));
+    option_positions.extend(many.collect::<Vec<_>>());
     Some(Node {
         name: draft.name,
         kind: kind.name(),

@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::files::Files;
-use super::values;
+use super::policy;
+use super::repeat::{Round, Unrolled, mark};
+use super::values::{self, Defaults};
 use crate::diagnostic::{Diagnostic, Place, list};
 use crate::document::{Content, Entry, Table};
 use crate::graph::{Edge, Policy};
 use crate::options::Options;
-use crate::stage::{Kind, Registry};
+use crate::stage::{Kind, Registry, many_port};
 
 /// A node while it is checked.
 pub(super) struct NodeDraft<'a> {
     pub(super) name: Arc<str>,
+    /// Its round, if it is in a `[repeat]` block.
+    pub(super) round: Option<&'a Round>,
     /// Where its table begins.
     pub(super) place: Place,
     /// Its keys; `None` if it is no table.
@@ -32,11 +36,35 @@ pub(super) struct NodeDraft<'a> {
 /// Checks every node on its own.
 pub(super) fn check<'a>(
     table: &'a Table,
+    unrolled: &'a Unrolled,
     registry: &'a Registry,
     files: &Files<'_>,
     errors: &mut Vec<Diagnostic>,
 ) -> Vec<NodeDraft<'a>> {
-    table.0.iter().map(|(name, entry)| draft(name, entry, registry, files, errors)).collect()
+    let mut defaults = Defaults::default();
+    let nodes = table.0.iter().map(|(name, entry)| {
+        let before = errors.len();
+        let mut draft = draft(name, entry, registry, files, &mut defaults, errors);
+        draft.round = unrolled.round(name);
+        mark(&mut errors[before..], draft.round);
+        draft
+    });
+    nodes.collect()
+}
+
+impl NodeDraft<'_> {
+    /// Where the input `port` is given: its entry, or for one of many its name in the list.
+    pub(super) fn input_place(&self, port: &str) -> Option<Place> {
+        let table = self.table?;
+        if let Some(entry) = table.0.get(port) {
+            return Some(entry.place());
+        }
+        let many = self.kind?.inputs().iter().find(|port| port.many)?;
+        let entry = table.0.get(many.name)?;
+        let Content::List(items) = &entry.item.content else { return Some(entry.place()) };
+        let item = items.iter().enumerate().find(|(index, _)| many_port(*index) == Some(port));
+        Some(item.map_or_else(|| entry.place(), |(_, item)| item.place.clone()))
+    }
 }
 
 fn draft<'a>(
@@ -44,10 +72,12 @@ fn draft<'a>(
     entry: &'a Entry,
     registry: &'a Registry,
     files: &Files<'_>,
+    defaults: &mut Defaults,
     errors: &mut Vec<Diagnostic>,
 ) -> NodeDraft<'a> {
     let mut draft = NodeDraft {
         name: Arc::from(name),
+        round: None,
         place: entry.place(),
         table: None,
         kind: None,
@@ -68,7 +98,8 @@ fn draft<'a>(
     draft.kind = kind(name, table, &draft.place, registry, errors);
     if let Some(kind) = draft.kind {
         unknown_keys(kind, table, errors);
-        draft.options = values::check(kind, table, &draft.place, files, errors);
+        draft.options = values::check(kind, table, &draft.place, files, defaults, errors);
+        draft.policy = policy::read(kind, table, errors);
     }
     draft.broken = draft.kind.is_none() || errors.len() > before || has_broken_value(table);
     draft
@@ -106,7 +137,7 @@ fn kind<'a>(
 /// Reports keys that are neither an option nor an input of the kind.
 fn unknown_keys(kind: &dyn Kind, table: &Table, errors: &mut Vec<Diagnostic>) {
     let options = kind.options().iter().map(|spec| spec.name);
-    let known: Vec<&str> = kind.inputs().iter().map(|port| port.name).chain(options).collect();
+    let known: Vec<&str> = kind.inputs().iter().map(|port| port.name).chain(options).chain(policy::KEYS).collect();
     for (key, entry) in &table.0 {
         if key != "kind" && !known.contains(&key.as_str()) {
             let error = Diagnostic::new(&entry.key, format!("unknown option `{key}` of kind `{}`", kind.name()));

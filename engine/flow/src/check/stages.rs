@@ -1,20 +1,22 @@
 //! Makes every node's stage, sources first, and checks what it reads against what the nodes above it give.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
 use super::models::ModelDraft;
 use super::nodes::NodeDraft;
+use super::policy;
+use super::repeat::mark;
 use crate::diagnostic::{Diagnostic, Place, list, nearest};
 use crate::digest::Digest;
-use crate::document::Entry;
+use crate::document::{Content, Entry, Item};
 use crate::error::StageError;
 use crate::graph::{Edge, NodeId};
 use crate::model::ModelTraits;
 use crate::record::Schema;
-use crate::stage::{Complaint, Kind, NodeInput, Read, Stage};
+use crate::stage::{Complaint, Kind, NodeInput, Read, Stage, Work};
 
 /// The stage of every node, by index; `None` for a broken node and for all that depends on one.
 pub(super) fn build(
@@ -31,18 +33,66 @@ pub(super) fn build(
         let Some(upstream) = Upstream::of(node, &stages, models) else { continue };
         let input =
             NodeInput { options: &node.options, schemas: &upstream.schemas, models: &upstream.models, digest_file };
+        let before = errors.len();
         match kind.build(&input) {
             Ok(stage) => {
-                let before = errors.len();
                 check_reads(nodes, node, kind, &stage, &upstream, errors);
+                errors.extend(policy::misfit(node, kind, &stage));
                 if errors.len() == before {
                     stages[id.0] = Some(stage);
                 }
             }
             Err(complaints) => errors.extend(complaints.into_iter().map(|complaint| place_complaint(node, complaint))),
         }
+        mark(&mut errors[before..], node.round);
     }
+    check_outputs(nodes, &stages, errors);
     stages
+}
+
+/// Two nodes must not write the same file, nor one a file that another reads: which bytes it has would depend on timing.
+fn check_outputs(nodes: &[NodeDraft<'_>], stages: &[Option<Stage>], errors: &mut Vec<Diagnostic>) {
+    let sinks = nodes.iter().zip(stages).filter_map(|(node, stage)| match &stage.as_ref()?.work {
+        Work::Sink(sink) => Some((node, normal(sink.path()))),
+        _ => None,
+    });
+    let mut written: HashMap<PathBuf, &NodeDraft<'_>> = HashMap::new();
+    for (node, path) in sinks {
+        let Some(first) = written.get(&path) else {
+            written.insert(path, node);
+            continue;
+        };
+        let message = format!("nodes `{}` and `{}` write the same file", first.name, node.name);
+        let error = Diagnostic::new(&output_place(node, &path), message);
+        let note = format!("`{}` writes it too", first.name);
+        errors.push(error.note(&output_place(first, &path), note).help("give each its own `path`"));
+        mark(errors.last_mut().map(std::slice::from_mut).unwrap_or_default(), node.round);
+    }
+    if written.is_empty() {
+        return;
+    }
+    for reader in nodes {
+        let files = reader.options.files.values().flatten();
+        let overwritten = files.filter_map(|file| Some((&file.path, written.get(&normal(&file.path))?)));
+        for (path, writer) in overwritten {
+            let message = format!("node `{}` writes a file that node `{}` reads", writer.name, reader.name);
+            let error = Diagnostic::new(&output_place(writer, path), message);
+            errors.push(error.note(&reader.place, format!("`{}` is here", reader.name)).help("write to another file"));
+        }
+    }
+}
+
+/// The path from the root, so that two ways to write it are equal.
+fn normal(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The option of a sink that names its file, as far as it can be told.
+fn output_place(node: &NodeDraft<'_>, path: &Path) -> Place {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let names_it = |item: &Item| matches!(&item.content, Content::Text(text) if text.value.ends_with(&*name));
+    let option = node.table.iter().flat_map(|table| table.0.values()).find(|entry| names_it(&entry.item));
+    option.map_or_else(|| node.place.clone(), Entry::place)
 }
 
 /// What the inputs of a node give, by input port.
@@ -81,9 +131,9 @@ impl Upstream {
 
 /// Puts a kind's complaint where its option stands.
 fn place_complaint(node: &NodeDraft<'_>, complaint: Complaint) -> Diagnostic {
-    let entry = complaint.option.as_deref().and_then(|option| node.table?.0.get(option));
-    let mut error = Diagnostic::new(&entry.map_or_else(|| node.place.clone(), Entry::place), complaint.message);
-    if let (None, Some(option)) = (entry, &complaint.option) {
+    let place = complaint.option.as_deref().and_then(|option| node.input_place(option));
+    let mut error = Diagnostic::new(place.as_ref().unwrap_or(&node.place), complaint.message);
+    if let (None, Some(option)) = (&place, &complaint.option) {
         error = error.label(format!("`{option}` is not given here"));
     }
     error.help = complaint.help;
@@ -146,8 +196,8 @@ fn reader(kind: &dyn Kind, read: &Read) -> String {
 
 /// The option that makes the stage read the field, if it is given in the file; else the edge.
 fn place_of(node: &NodeDraft<'_>, read: &Read, port: &str) -> Place {
-    let entry = |name: &str| node.table.and_then(|table| table.0.get(name));
-    read.option.and_then(entry).or_else(|| entry(port)).map_or_else(|| node.place.clone(), Entry::place)
+    let place = |name: &str| node.input_place(name);
+    read.option.and_then(place).or_else(|| place(port)).unwrap_or_else(|| node.place.clone())
 }
 
 fn available(source: &NodeDraft<'_>, schema: &Schema) -> String {

@@ -1,6 +1,6 @@
 //! A node's options against its kind's table: types, ranges, choices, defaults, files. Knows nothing of edges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Number, Value as Json};
 
@@ -11,19 +11,35 @@ use crate::options::{InputFile, OptionKind, OptionSpec, Options};
 use crate::stage::Kind;
 use crate::template::Template;
 
+/// The checked defaults of kinds that were met, by kind and option: the same for every node, and most options have theirs.
+#[derive(Default)]
+pub(super) struct Defaults(HashMap<(&'static str, &'static str), Json>);
+
 /// Checks one node's options: every option of the kind gets a value. `header`: the node's place, for what is missing.
 pub(super) fn check(
     kind: &dyn Kind,
     table: &Table,
     header: &Place,
     files: &Files<'_>,
+    defaults: &mut Defaults,
     errors: &mut Vec<Diagnostic>,
 ) -> Options {
     let mut options = Options::default();
+    options.values.reserve(kind.options().len());
     for spec in kind.options() {
         let value = match table.0.get(spec.name) {
             Some(entry) => given(spec, &entry.item, files, &mut options, errors),
-            None => default(spec, kind, header, files, &mut options, errors),
+            None => match defaults.0.get(&(kind.name(), spec.name)) {
+                Some(value) => Some(value.clone()),
+                None => {
+                    let value = default(spec, kind, header, files, &mut options, errors);
+                    // A default that names files gives these too.
+                    if let Some(value) = value.as_ref().filter(|_| !options.files.contains_key(spec.name)) {
+                        defaults.0.insert((kind.name(), spec.name), value.clone());
+                    }
+                    value
+                }
+            },
         };
         options.values.insert(spec.name.to_owned(), value.unwrap_or(Json::Null));
     }

@@ -9,38 +9,49 @@ use crate::graph::{Edge, Graph, Node, NodeId};
 use crate::key::{NodeKey, unit_content};
 use crate::model::Model;
 use crate::record::{Record, Value};
-use crate::stage::{Dropped, Reads, Row, Unit};
-use crate::store::{Action, Store, StoredUnit, Units};
+use crate::stage::{Reads, Row, Unit};
+use crate::store::{Action, SegmentReader, Store, StoredUnit, Units};
 
-/// A stored action whose parts are all there.
-pub(crate) struct FoundAction {
-    pub(crate) records: BTreeMap<&'static str, Arc<Vec<Record>>>,
-    pub(crate) models: BTreeMap<&'static str, Arc<Model>>,
-    pub(crate) drops: BTreeMap<String, Vec<Dropped>>,
-    pub(crate) seconds: f64,
-}
-
-/// The action stored for `key`, if every record, blob and model file that it names is there and whole.
-pub(crate) fn find_action(store: &Store, node: &Node, key: &NodeKey) -> Result<Option<FoundAction>, StageError> {
-    let Some(action) = store.action(&key.digest())? else { return Ok(None) };
-    let mut found =
-        FoundAction { records: BTreeMap::new(), models: BTreeMap::new(), drops: action.drops, seconds: action.seconds };
+/// Readers of all record outputs of an action; `None` if one is missing or damaged.
+pub(crate) fn opened(
+    store: &Store,
+    node: &Node,
+    action: &Action,
+) -> Result<Option<Vec<(&'static str, SegmentReader)>>, StageError> {
+    let mut readers = Vec::new();
     for port in node.stage.schemas.keys() {
         let Some(segment) = action.records.get(*port) else { return Ok(None) };
-        let Some(records) = store.records(segment)? else { return Ok(None) };
-        for record in &records {
-            if store.missing_blob(record.fields.values())?.is_some() {
-                return Ok(None);
-            }
-        }
-        found.records.insert(port, Arc::new(records));
+        let Some(reader) = store.open_segment(segment)? else { return Ok(None) };
+        readers.push((*port, reader));
     }
+    Ok(Some(readers))
+}
+
+/// The models of an action; `None` if a file of one is missing or damaged.
+pub(crate) fn stored_models(
+    store: &Store,
+    node: &Node,
+    action: &Action,
+) -> Result<Option<BTreeMap<&'static str, Arc<Model>>>, StageError> {
+    let mut models = BTreeMap::new();
     for port in node.stage.models.keys() {
         let Some(files) = action.models.get(*port) else { return Ok(None) };
         let Some(model) = stored_model(store, node, port, files)? else { return Ok(None) };
-        found.models.insert(port, model);
+        models.insert(*port, model);
     }
-    Ok(Some(found))
+    Ok(Some(models))
+}
+
+/// Adds the digests of the blobs that values name.
+pub(crate) fn blobs_of<'a>(values: impl IntoIterator<Item = &'a Value>, blobs: &mut Vec<Digest>) {
+    for value in values {
+        match value {
+            Value::Blob(blob) => blobs.push(blob.digest),
+            Value::List(values) => blobs_of(values, blobs),
+            Value::Map(values) => blobs_of(values.values(), blobs),
+            _ => {}
+        }
+    }
 }
 
 /// The model whose files are in the store; `None` if one is missing or damaged.
@@ -106,9 +117,17 @@ impl<'a> Grouper<'a> {
     }
 }
 
+/// What the store has of a unit.
+pub(crate) enum Found {
+    Nothing,
+    Result(StoredUnit),
+    /// It failed when it was last tried, and was dropped.
+    Failure(StoredUnit),
+}
+
 /// The stored result of a unit, if it fits the unit and its blobs are there.
-pub(crate) fn find_unit(store: &Store, units: &mut Units<'_>, unit: &Unit) -> Result<Option<StoredUnit>, StageError> {
-    let Some(stored) = units.get(&unit.content) else { return Ok(None) };
+pub(crate) fn find_unit(store: &Store, units: &mut Units<'_>, unit: &Unit) -> Result<Found, StageError> {
+    let Some(stored) = units.get(&unit.content)? else { return Ok(Found::Nothing) };
     let fits = stored.rows.iter().all(|row| row.source < unit.records.len())
         && stored.drops.iter().all(|drop| drop.source < unit.records.len());
     let mut whole = fits;
@@ -117,28 +136,26 @@ pub(crate) fn find_unit(store: &Store, units: &mut Units<'_>, unit: &Unit) -> Re
     }
     if !whole {
         units.forget(&unit.content);
-        return Ok(None);
+        return Ok(Found::Nothing);
     }
-    Ok(Some(stored))
+    Ok(if stored.failed { Found::Failure(stored) } else { Found::Result(stored) })
 }
 
 /// The rows laid over the records of their unit: what the stage did not write passes through. Every `source` must be an
-/// index into `records`.
-pub(crate) fn lay_over(mut records: Vec<Record>, rows: Vec<Row>) -> Vec<Record> {
+/// index into `records`. Appends to `output`.
+pub(crate) fn lay_over(mut records: Vec<Record>, rows: Vec<Row>, output: &mut Vec<Record>) {
     let alone = rows.len() == 1;
-    rows.into_iter()
-        .map(|row| {
-            let source = &mut records[row.source];
-            let mut record = if alone { std::mem::replace(source, emptied()) } else { source.clone() };
-            if let Some(index) = row.child {
-                let parent = record.id;
-                record.id = format!("{parent}/{index}").into();
-                record.fields.insert("parent".into(), Value::Text(parent));
-            }
-            record.fields.extend(row.fields);
-            record
-        })
-        .collect()
+    output.extend(rows.into_iter().map(|row| {
+        let source = &mut records[row.source];
+        let mut record = if alone { std::mem::replace(source, emptied()) } else { source.clone() };
+        if let Some(index) = row.child {
+            let parent = record.id;
+            record.id = format!("{parent}/{index}").into();
+            record.fields.insert("parent".into(), Value::Text(parent));
+        }
+        record.fields.extend(row.fields);
+        record
+    }));
 }
 
 /// What stays in the place of a record that was moved out.

@@ -1,21 +1,36 @@
-//! The plan: graph and store -> what a run would do, and why. Computes nothing and changes nothing.
+//! The plan: graph and store -> what a run would do, and why. And what the store holds of a node's outputs. Both are the
+//! executor's own walk, dry: they compute nothing and change nothing.
 
 pub(crate) mod lookup;
+mod why;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
+use crate::digest::Digest;
 use crate::error::StageError;
-use crate::graph::{Edge, Graph, Node, NodeId};
-use crate::key::{NodeKey, StreamKey, reads_on};
+use crate::event::Cancel;
+use crate::graph::{Graph, NodeId};
 use crate::model::Model;
 use crate::record::Record;
-use crate::stage::{RecordStage, Work};
-use crate::store::{History, Store};
+use crate::resolve::{Role, below};
+use crate::run::{Ended, Job, Message, RunOptions, Stop};
+use crate::store::Store;
 
-use lookup::{Grouper, find_action, find_unit, inputs_of, lay_over, needed};
+use lookup::needed;
+use why::Explainer;
+
+/// What to plan.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    /// Only these nodes and what they need; all if empty.
+    pub to: Vec<NodeId>,
+    /// These nodes and all below them are to be computed again.
+    pub from: Vec<NodeId>,
+}
 
 /// What a run would do with a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,10 +43,14 @@ pub struct NodePlan {
     pub records: Option<u64>,
     /// How many of them need no work.
     pub cached: u64,
+    /// Records that are dropped, as far as that is known.
+    pub dropped: u64,
     /// The reason, for people.
     pub why: String,
     /// Seconds that the node took when it last computed.
     pub seconds_last: Option<f64>,
+    /// The identity of each record output that is known: equal identities hold equal records.
+    pub digests: BTreeMap<String, Digest>,
 }
 
 /// What a run would do with a node.
@@ -70,259 +89,163 @@ pub struct DropEntry {
     pub reason: String,
 }
 
-/// What a run would do now, node by node in the order of [`Graph::nodes`], without computing anything. With `to`, only
-/// these nodes and what they need.
+/// A part of what a node has given.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// The next records of an output port.
+    Records(&'static str, Vec<Record>),
+    /// The model of an output port.
+    Model(&'static str, Arc<Model>),
+    /// A record that came in and was dropped, and why.
+    Dropped(Record, String),
+}
+
+/// Whether more of a node is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// Go on.
+    Continue,
+    /// Nothing more of this node is wanted.
+    Enough,
+}
+
+/// What a run would do now, node by node in the order of [`Graph::nodes`], without computing anything.
+///
+/// # Errors
+/// The store cannot be read, or a data file that changed.
+pub fn plan(graph: &Graph, store: &Store, options: &PlanOptions) -> Result<Vec<NodePlan>, StageError> {
+    let run = dry_run(&options.to);
+    let history = store.history(&graph.path)?;
+    let needed = needed(graph, &options.to);
+    let fresh = below(graph, &options.from);
+    let mut job = Job::new(graph, store, &run, &history, &needed, fresh, None)?;
+    job.dry = true;
+    let mut ended: Vec<Option<Ended>> = graph.nodes.iter().map(|_| None).collect();
+    job.execute(&mut |message| {
+        if let Message::Ended(id, end) = message {
+            ended[id.0] = Some(*end);
+        }
+    });
+    warn(store);
+    let open = |end: &Option<Ended>| end.as_ref().is_some_and(|end| !end.finding.complete);
+    let explainer = Explainer { job: &job, open: ended.iter().map(open).collect() };
+    let mut plans = Vec::new();
+    for id in (0..graph.nodes.len()).map(NodeId) {
+        match (job.roles[id.0], ended[id.0].take()) {
+            (Role::Absent, _) => {}
+            (Role::Known | Role::Replay, _) | (Role::Work, None) => plans.extend(explainer.known(id)),
+            (Role::Work, Some(end)) => plans.push(explainer.worked(id, end)?),
+        }
+    }
+    Ok(plans)
+}
+
+/// Gives what the store holds of the outputs of `nodes` now to `take`: of each node in order, in bounded memory. Says of
+/// each whether that was all of it.
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn plan(graph: &Graph, store: &Store, to: Option<&[NodeId]>) -> Result<Vec<NodePlan>, StageError> {
-    let mut resolver = Resolver::new(graph, store)?;
-    let needed = needed(graph, to.unwrap_or_default());
-    for id in graph.order.iter().filter(|id| needed[id.0]) {
-        resolver.resolve(*id)?;
+pub fn stream(
+    graph: &Graph,
+    store: &Store,
+    nodes: &[NodeId],
+    take: &mut dyn FnMut(NodeId, Item) -> More,
+) -> Result<BTreeMap<NodeId, bool>, StageError> {
+    let run = dry_run(nodes);
+    let history = store.history(&graph.path)?;
+    let needed = needed(graph, nodes);
+    let mut job = Job::new(graph, store, &run, &history, &needed, vec![false; graph.nodes.len()], Some(nodes))?;
+    job.dry = true;
+    // A sink that is a hit has nothing to give.
+    let mut complete: BTreeMap<NodeId, bool> = nodes.iter().map(|id| (*id, job.roles[id.0] == Role::Known)).collect();
+    let mut failed = None;
+    job.execute(&mut |message| match message {
+        Message::Item(id, item) if job.tapped(id) => {
+            if take(id, item) == More::Enough {
+                job.taps[id.0].store(false, Ordering::Relaxed);
+                if !job.taps_any() {
+                    run.cancel.request();
+                }
+            }
+        }
+        Message::Ended(id, end) => {
+            if let Some(complete) = complete.get_mut(&id) {
+                *complete = end.finding.complete;
+            }
+            if let Err(Stop::Failed(message)) = end.result {
+                failed.get_or_insert(StageError::Failed(message));
+            }
+        }
+        _ => {}
+    });
+    warn(store);
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(complete),
     }
-    resolver.warn();
-    Ok(resolver.plans.into_iter().flatten().collect())
 }
 
 /// What the store holds for a node now; `None` if nothing. With `complete` false, the records are those that are
-/// finished, in order.
+/// finished, in order. Holds all of it in memory: [`stream`] does not.
 ///
 /// # Errors
 /// The store cannot be read.
 pub fn outputs(graph: &Graph, store: &Store, node: NodeId) -> Result<Option<NodeOutput>, StageError> {
-    let mut resolver = Resolver::new(graph, store)?;
-    let needed = needed(graph, &[node]);
-    for id in graph.order.iter().filter(|id| needed[id.0]) {
-        resolver.resolve(*id)?;
+    let mut records: BTreeMap<&'static str, Vec<Record>> = BTreeMap::new();
+    let mut found =
+        NodeOutput { records: BTreeMap::new(), models: BTreeMap::new(), drops: Vec::new(), complete: false };
+    let complete = stream(graph, store, &[node], &mut |_, item| {
+        match item {
+            Item::Records(port, batch) => records.entry(port).or_default().extend(batch),
+            Item::Model(port, model) => _ = found.models.insert(port, model),
+            Item::Dropped(record, reason) => found.drops.push(DropEntry { record, reason }),
+        }
+        More::Continue
+    })?;
+    found.complete = complete.get(&node).copied().unwrap_or_default();
+    let nothing = records.is_empty() && found.models.is_empty() && found.drops.is_empty();
+    if nothing && !found.complete {
+        return Ok(None);
     }
-    resolver.warn();
-    Ok(resolver.outputs.get_mut(node.0).and_then(Option::take))
+    for port in graph.nodes[node.0].stage.schemas.keys() {
+        found.records.insert(port, Arc::new(records.remove(port).unwrap_or_default()));
+    }
+    Ok(Some(found))
 }
 
-/// The walk over the nodes in order: each is looked up with what those above it gave.
-struct Resolver<'a> {
-    graph: &'a Graph,
-    store: &'a Store,
-    history: History,
-    plans: Vec<Option<NodePlan>>,
-    outputs: Vec<Option<NodeOutput>>,
+/// What a graph needs of the store to be a hit as it stands.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn pins(graph: &Graph, store: &Store) -> Result<BTreeSet<Digest>, StageError> {
+    let run = dry_run(&[]);
+    let history = store.history(&graph.path)?;
+    let all = vec![true; graph.nodes.len()];
+    let mut job = Job::new(graph, store, &run, &history, &all, vec![false; graph.nodes.len()], None)?;
+    job.dry = true;
+    let mut keys: BTreeSet<Digest> = job.resolved.iter().flatten().map(|known| known.memo.key).collect();
+    job.execute(&mut |message| {
+        if let Message::Ended(_, end) = message {
+            keys.extend(end.finding.key.map(|key| key.digest()));
+        }
+    });
+    Ok(keys)
 }
 
-/// What is known of a node's inputs.
-struct Inputs {
-    records: BTreeMap<&'static str, Arc<Vec<Record>>>,
-    models: BTreeMap<&'static str, Arc<Model>>,
-    /// The nodes whose output is not known as a whole.
-    missing: Vec<NodeId>,
-}
-
-impl<'a> Resolver<'a> {
-    fn new(graph: &'a Graph, store: &'a Store) -> Result<Self, StageError> {
-        let nothing = || graph.nodes.iter().map(|_| None).collect();
-        let outputs = graph.nodes.iter().map(|_| None).collect();
-        Ok(Self { graph, store, history: store.history(&graph.path)?, plans: nothing(), outputs })
-    }
-
-    fn warn(&self) {
-        for note in self.store.take_notes() {
-            tracing::warn!("{note}");
-        }
-    }
-
-    fn resolve(&mut self, id: NodeId) -> Result<(), StageError> {
-        let node = &self.graph.nodes[id.0];
-        let inputs = self.inputs(node);
-        let digests = inputs.models.iter().map(|(port, model)| (*port, model.digest)).collect();
-        let key = NodeKey::of(self.graph, node, &digests);
-        let models_missing = node.inputs.iter().any(|(port, edge)| {
-            matches!(edge, Edge::Node { .. }) && !inputs.records.contains_key(port) && !inputs.models.contains_key(port)
-        });
-        let (plan, output) = match &node.stage.work {
-            Work::Record(stage) if !models_missing => self.record_stage(id, stage.as_ref(), key, &inputs)?,
-            Work::Source(_) | Work::Set(_) if inputs.missing.is_empty() => self.whole_stage(id, key, &inputs)?,
-            _ => (self.waits(id, key, &inputs), None),
-        };
-        self.plans[id.0] = Some(plan);
-        self.outputs[id.0] = output;
-        Ok(())
-    }
-
-    fn inputs(&self, node: &Node) -> Inputs {
-        let mut inputs = Inputs { records: BTreeMap::new(), models: BTreeMap::new(), missing: Vec::new() };
-        for (input, edge) in &node.inputs {
-            match edge {
-                Edge::Model(name) => {
-                    if let Some(model) = self.graph.models.get(name) {
-                        inputs.models.insert(input, model.clone());
-                    }
-                }
-                Edge::Node { node, port } => {
-                    let output = self.outputs[node.0].as_ref();
-                    if output.is_none_or(|output| !output.complete) && !inputs.missing.contains(node) {
-                        inputs.missing.push(*node);
-                    }
-                    let Some(output) = output else { continue };
-                    if let Some(records) = output.records.get(port) {
-                        inputs.records.insert(input, records.clone());
-                    } else if let Some(model) = output.models.get(port) {
-                        inputs.models.insert(input, model.clone());
-                    }
-                }
-            }
-        }
-        inputs
-    }
-
-    /// A record stage, unit by unit. With an incomplete input, what is there of its output is given, and it waits.
-    fn record_stage(
-        &self,
-        id: NodeId,
-        stage: &dyn RecordStage,
-        key: NodeKey,
-        inputs: &Inputs,
-    ) -> Result<(NodePlan, Option<NodeOutput>), StageError> {
-        let node = &self.graph.nodes[id.0];
-        let mut units = self.store.units(&key.digest())?;
-        let mut output = NodeOutput::empty();
-        let (mut records, mut cached, mut seconds) = (0, 0, 0.0);
-        let mut rows = Vec::new();
-        for (port, input) in &inputs.records {
-            let mut grouper = Grouper::new(stage.group_by(), reads_on(node, port));
-            let mut complete: Vec<_> = input.iter().filter_map(|record| grouper.push(record.clone())).collect();
-            complete.extend(grouper.end());
-            for unit in complete {
-                let count = unit.records.len() as u64;
-                records += count;
-                let Some(stored) = find_unit(self.store, &mut units, &unit)? else { continue };
-                cached += count;
-                seconds += stored.seconds;
-                for drop in stored.drops {
-                    output.drops.push(DropEntry { record: unit.records[drop.source].clone(), reason: drop.reason });
-                }
-                rows.extend(lay_over(unit.records, stored.rows));
-            }
-        }
-        output.complete = inputs.missing.is_empty() && cached == records;
-        let mut plan = if inputs.missing.is_empty() {
-            let state = match cached {
-                _ if cached == records => State::Hit,
-                0 => State::Run,
-                _ => State::Partial,
-            };
-            let why = self.why_units(id, &key, records, cached);
-            NodePlan { node: id, state, records: Some(records), cached, why, seconds_last: None }
-        } else {
-            NodePlan { cached, ..self.waits(id, key, inputs) }
-        };
-        plan.seconds_last = if plan.state == State::Hit { Some(seconds) } else { self.seconds_last(id) };
-        if let Some(port) = node.stage.schemas.keys().next().filter(|_| cached > 0 || output.complete) {
-            output.records.insert(port, Arc::new(rows));
-            return Ok((plan, Some(output)));
-        }
-        Ok((plan, None))
-    }
-
-    /// A source or a set stage, whose inputs are known.
-    fn whole_stage(
-        &self,
-        id: NodeId,
-        mut key: NodeKey,
-        inputs: &Inputs,
-    ) -> Result<(NodePlan, Option<NodeOutput>), StageError> {
-        let node = &self.graph.nodes[id.0];
-        for (port, records) in &inputs.records {
-            let mut stream = StreamKey::new(reads_on(node, port));
-            records.iter().for_each(|record| stream.add(record));
-            key.inputs.insert((*port).to_owned(), stream.finish());
-        }
-        let source = matches!(node.stage.work, Work::Source(_));
-        let records_in = inputs.records.values().map(|records| records.len() as u64).sum();
-        let Some(found) = find_action(self.store, node, &key)? else {
-            let records = (!source).then_some(records_in);
-            let why = self.why_changed(id, &key).unwrap_or_else(|| "its result is not in the store".to_owned());
-            let seconds_last = self.seconds_last(id);
-            return Ok((NodePlan { node: id, state: State::Run, records, cached: 0, why, seconds_last }, None));
-        };
-        let mut output = NodeOutput { records: found.records, models: found.models, ..NodeOutput::empty() };
-        for (port, drops) in found.drops {
-            let Some(records) = inputs.records.get(port.as_str()) else { continue };
-            output.drops.extend(drops.into_iter().filter_map(|drop| {
-                records.get(drop.source).map(|record| DropEntry { record: record.clone(), reason: drop.reason })
-            }));
-        }
-        let records =
-            if source { output.records.values().next().map_or(0, |records| records.len() as u64) } else { records_in };
-        let plan = NodePlan {
-            node: id,
-            state: State::Hit,
-            records: Some(records),
-            cached: records,
-            why: "nothing changed".to_owned(),
-            seconds_last: Some(found.seconds),
-        };
-        Ok((plan, Some(output)))
-    }
-
-    fn waits(&self, id: NodeId, mut key: NodeKey, inputs: &Inputs) -> NodePlan {
-        let names: Vec<_> = inputs_of(self.graph, id)
-            .into_iter()
-            .filter(|input| inputs.missing.contains(input))
-            .map(|input| format!("`{}`", self.graph.nodes[input.0].name))
-            .collect();
-        let mut why = format!("waits for {}", names.join(", "));
-        if let Some(old) = self.past_key(id) {
-            // What is not known yet is no change.
-            key.inputs.clone_from(&old.inputs);
-            for (port, digest) in &old.models {
-                key.models.entry(port.clone()).or_insert(*digest);
-            }
-            if let Some(changed) = self.why_changed(id, &key) {
-                why = format!("{changed}; {why}");
-            }
-        }
-        NodePlan { node: id, state: State::Waits, records: None, cached: 0, why, seconds_last: self.seconds_last(id) }
-    }
-
-    fn why_units(&self, id: NodeId, key: &NodeKey, records: u64, cached: u64) -> String {
-        if cached == records {
-            return if records == 0 { "no records come in".to_owned() } else { "nothing changed".to_owned() };
-        }
-        match self.why_changed(id, key) {
-            Some(why) if cached == 0 => why,
-            Some(why) => format!("{why}; {} of {records} records are to be computed", records - cached),
-            None => format!("{} of {records} records are new, changed or not finished", records - cached),
-        }
-    }
-
-    /// What differs from the last time, each with its place in the graph file; `None` if nothing does.
-    fn why_changed(&self, id: NodeId, key: &NodeKey) -> Option<String> {
-        let Some(old) = self.past_key(id) else { return Some("it has not run before".to_owned()) };
-        let node = &self.graph.nodes[id.0];
-        let changes = NodeKey::changes(&old, key).into_iter().map(|change| {
-            match change.option.and_then(|option| node.option_positions.get(&option)) {
-                Some(place) => {
-                    format!("{}:{}:{}: {}", self.graph.path.display(), place.line, place.column, change.text)
-                }
-                None => change.text,
-            }
-        });
-        let changes: Vec<_> = changes.collect();
-        (!changes.is_empty()).then(|| changes.join("; "))
-    }
-
-    fn past_key(&self, id: NodeId) -> Option<NodeKey> {
-        let past = self.history.nodes.get(&*self.graph.nodes[id.0].name)?;
-        serde_json::from_value(past.key.clone()).ok()
-    }
-
-    fn seconds_last(&self, id: NodeId) -> Option<f64> {
-        self.history.nodes.get(&*self.graph.nodes[id.0].name)?.seconds
+/// The options of a walk that computes nothing.
+fn dry_run(to: &[NodeId]) -> RunOptions {
+    RunOptions {
+        to: to.to_vec(),
+        from: Vec::new(),
+        device: "cpu".to_owned(),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        drop_events: false,
+        cancel: Cancel::default(),
     }
 }
 
-impl NodeOutput {
-    fn empty() -> Self {
-        Self { records: BTreeMap::new(), models: BTreeMap::new(), drops: Vec::new(), complete: true }
+fn warn(store: &Store) {
+    for note in store.take_notes() {
+        tracing::warn!("{note}");
     }
 }

@@ -1,24 +1,28 @@
 //! A record stage at work: units are looked up, those that are missing are computed in batches, and everything goes on in
 //! the order in which it came.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
-use crate::digest::Digest;
+use crate::codec;
+use crate::digest::{Digest, DigestBuilder};
 use crate::error::StageError;
 use crate::key::{NodeKey, reads_on};
 use crate::model::Model;
-use crate::plan::lookup::{Grouper, find_unit, lay_over};
+use crate::plan::lookup::{Found, Grouper, blobs_of, find_unit, lay_over};
 use crate::record::Record;
-use crate::stage::{Dropped, Outcome, RecordStage, Row, Unit};
-use crate::store::{Past, StoredUnit, Units};
+use crate::spill::SpillQueue;
+use crate::stage::{Dropped, RecordStage, Row, Unit};
+use crate::store::{Past, StoredUnit, StreamId, Units};
 
-use super::wire::{Arrival, BATCH};
-use super::worker::{NoCheckpoint, Stop, Worker, call, context};
+use super::trial::{Settled, Trial};
+use super::wire::{Arrival, BATCH, carries_model};
+use super::worker::{Rest, Stop, Worker};
 
 /// So many units wait behind a missing one before it is computed although the batch is not full.
 const MOST_WAITING: usize = 4096;
+/// Bytes of results that are digested at a time.
+const DIGEST_BYTES: usize = 1 << 16;
 
 /// A record stage in the middle of its stream.
 struct Flow<'w, 'a> {
@@ -30,73 +34,114 @@ struct Flow<'w, 'a> {
     queue: VecDeque<Slot>,
     /// The units of the queue that are to be computed, each content once.
     missing: VecDeque<Unit>,
-    awaited: HashSet<Digest>,
-    /// Results of missing units, until the queue is empty.
-    results: HashMap<Digest, (Vec<Row>, Vec<Dropped>)>,
+    /// Those that are computed and have not gone on: the first of the slots that are [`Slot::First`].
+    computed: VecDeque<(Unit, Vec<Row>, Vec<Dropped>)>,
+    /// Contents that are missing or computed -> how many more units of the queue have the same.
+    awaited: HashMap<Digest, usize>,
+    /// Results for those.
+    repeated: HashMap<Digest, (Vec<Row>, Vec<Dropped>)>,
     output: Vec<Record>,
     records_done: u64,
+    /// Over what became of every unit: with the identity of the input, the identity of the output.
+    outcomes: blake3::Hasher,
+    undigested: Vec<u8>,
+    blobs: Vec<Digest>,
+    seconds: f64,
 }
 
 /// A unit on its way through.
 enum Slot {
     /// Its result is known.
     Ready(Vec<Record>, Vec<Row>, Vec<Dropped>),
-    /// Its result is to be computed.
-    Missing(Vec<Record>, Digest),
+    /// Its result is to be computed; the unit is among the missing or the computed.
+    First,
+    /// Its result is that of an earlier one.
+    Again(Vec<Record>, Digest),
 }
 
 /// Runs a record stage from the first record to the end of its stream.
 pub(super) fn run_records<'a>(worker: &mut Worker<'a>, stage: &'a dyn RecordStage) -> Result<(), Stop> {
     let mut models = worker.given_models();
-    let mut buffer = VecDeque::new();
+    let mut waiting = SpillQueue::new(&worker.job.scratch);
     // While a model above is still being made, its own input must flow: so nothing is left standing in the channel.
     while worker.awaiting_models() {
         match worker.next()? {
-            Some(Arrival::Batch(port, batch)) => buffer.push_back((port, batch)),
-            Some(Arrival::Model(port, model)) => _ = models.insert(port, model),
+            Some(Arrival::Batch(port, batch)) => waiting.push(port, owned(batch))?,
+            Some(Arrival::Model(port, Some(model))) => _ = models.insert(port, model),
             _ => {}
         }
     }
-    let digests = models.iter().map(|(port, model)| (*port, model.digest)).collect();
-    let key = NodeKey::of(worker.graph, worker.node, &digests);
+    let wanted = worker.node.inputs.values().filter(|edge| carries_model(worker.job.graph, edge)).count();
+    let key = worker.key(&models);
+    if worker.partial_input() && models.len() < wanted {
+        worker.finding.waits = true;
+        while worker.next()?.is_some() {}
+        return Ok(());
+    }
     worker.past = Some(Past { key: key.to_json(), seconds: None });
+    let units = worker.job.store.units(&key.digest(), worker.fresh())?;
     let mut flow = Flow {
-        units: worker.store.units(&key.digest())?,
         worker,
         stage,
         models,
+        units,
         queue: VecDeque::new(),
         missing: VecDeque::new(),
-        awaited: HashSet::new(),
-        results: HashMap::new(),
+        computed: VecDeque::new(),
+        awaited: HashMap::new(),
+        repeated: HashMap::new(),
         output: Vec::new(),
         records_done: 0,
+        outcomes: blake3::Hasher::new(),
+        undigested: Vec::new(),
+        blobs: Vec::new(),
+        seconds: 0.0,
     };
-    let result = flow.run(buffer);
-    // What was computed is kept, however the stream ended.
-    let flushed = if result.is_ok() { flow.units.finish() } else { flow.units.flush() };
-    flow.worker.lease.give_back(flow.worker.id);
-    result.and(flushed.map_err(Stop::from))
+    let result = flow.run(waiting);
+    if !flow.worker.job.dry {
+        // What was computed is kept, however the stream ended.
+        let flushed = if result.is_ok() { flow.units.finish() } else { flow.units.flush() };
+        flow.worker.lease.give_back(flow.worker.id);
+        result.and(flushed.map_err(Stop::from))?;
+    } else {
+        result?;
+    }
+    flow.end(&key);
+    Ok(())
 }
 
 impl<'a> Flow<'_, 'a> {
-    fn run(&mut self, mut buffer: VecDeque<(&'static str, Arc<Vec<Record>>)>) -> Result<(), Stop> {
+    fn run(&mut self, mut waiting: SpillQueue) -> Result<(), Stop> {
         self.worker.report_notes();
         let node = self.worker.node;
         let mut grouper: Option<Grouper<'a>> = None;
         let stage = self.stage;
         loop {
-            let (port, batch) = match buffer.pop_front() {
+            let (port, batch) = match waiting.pop()? {
                 Some(batch) => batch,
-                None => match self.worker.next()? {
-                    Some(Arrival::Batch(port, batch)) => (port, batch),
-                    Some(_) => continue,
-                    None => break,
-                },
+                None => {
+                    if self.worker.idle() {
+                        self.send();
+                    }
+                    match self.worker.next()? {
+                        Some(Arrival::Batch(port, batch)) => (port, owned(batch)),
+                        Some(_) => continue,
+                        None => break,
+                    }
+                }
             };
+            if self.worker.device_above && self.worker.streaming() && !self.missing.is_empty() {
+                // It computes once the node above it has finished, so that models are loaded once, not for each batch.
+                waiting.push(port, batch)?;
+                while let Some(arrival) = self.worker.next()? {
+                    if let Arrival::Batch(port, batch) = arrival {
+                        waiting.push(port, owned(batch))?;
+                    }
+                }
+                continue;
+            }
             let grouper = grouper.get_or_insert_with(|| Grouper::new(stage.group_by(), reads_on(node, port)));
-            let records = Arc::try_unwrap(batch).unwrap_or_else(|shared| shared.as_ref().clone());
-            for record in records {
+            for record in batch {
                 if let Some(unit) = grouper.push(record) {
                     self.take(unit)?;
                 }
@@ -117,20 +162,35 @@ impl<'a> Flow<'_, 'a> {
 
     /// Takes in the next unit of the stream.
     fn take(&mut self, unit: Unit) -> Result<(), Stop> {
-        if self.awaited.contains(&unit.content) {
+        let records = unit.records.len() as u64;
+        self.worker.finding.records += records;
+        if let Some(more) = self.awaited.get_mut(&unit.content) {
             // The same content twice is computed once.
+            *more += 1;
             self.worker.counts.hits += 1;
-            self.queue.push_back(Slot::Missing(unit.records, unit.content));
-        } else if let Some(stored) = find_unit(self.worker.store, &mut self.units, &unit)? {
-            self.worker.counts.hits += 1;
-            self.queue.push_back(Slot::Ready(unit.records, stored.rows, stored.drops));
-        } else {
-            self.worker.computes();
-            self.awaited.insert(unit.content);
-            self.queue.push_back(Slot::Missing(unit.records.clone(), unit.content));
-            self.missing.push_back(unit);
+            self.queue.push_back(Slot::Again(unit.records, unit.content));
+            return Ok(());
         }
-        // A node below another one on the device computes once that one has finished: models are loaded once, not per batch.
+        match find_unit(self.worker.job.store, &mut self.units, &unit)? {
+            Found::Result(stored) => {
+                self.worker.counts.hits += 1;
+                self.worker.finding.cached += records;
+                self.seconds += stored.seconds;
+                self.queue.push_back(Slot::Ready(unit.records, stored.rows, stored.drops));
+            }
+            Found::Failure(stored) if self.worker.job.dry => {
+                self.worker.finding.failed += records;
+                self.queue.push_back(Slot::Ready(unit.records, Vec::new(), stored.drops));
+            }
+            _ if self.worker.job.dry => self.worker.computes(),
+            _ => {
+                self.worker.computes();
+                self.awaited.insert(unit.content, 0);
+                self.queue.push_back(Slot::First);
+                self.missing.push_back(unit);
+            }
+        }
+        // Below another node on the device it waits for that one's end.
         let waits_for_device = self.worker.device_above && self.worker.streaming();
         let full = self.missing.len() >= self.stage.batch_units().max(1);
         if !self.missing.is_empty() && !waits_for_device && (full || self.queue.len() >= MOST_WAITING) {
@@ -143,45 +203,49 @@ impl<'a> Flow<'_, 'a> {
     fn compute(&mut self) -> Result<(), Stop> {
         let count = self.missing.len().min(self.stage.batch_units().max(1));
         let batch: Vec<Unit> = self.missing.drain(..count).collect();
-        let turn = self.worker.lease.take(self.worker.id);
-        if self.worker.cancelled() {
-            return Err(Stop::Interrupted);
-        }
-        let started = Instant::now();
-        let outcomes = call(|| self.stage.process(&batch, &self.models, &context(self.worker, &NoCheckpoint)));
-        drop(turn);
-        let outcomes = outcomes?;
-        if outcomes.len() != batch.len() {
-            let (given, wanted) = (outcomes.len(), batch.len());
-            return Err(Stop::Failed(format!(
-                "the stage gave {given} results for {wanted} units: a defect of its kind"
-            )));
-        }
-        let seconds = started.elapsed().as_secs_f64() / count as f64;
-        let mut failed = None;
-        for (unit, outcome) in batch.iter().zip(outcomes) {
+        let (settled, stop) = Trial { worker: self.worker, stage: self.stage, models: &self.models }.settle(&batch);
+        let mut failures = Vec::new();
+        for (unit, outcome) in batch.into_iter().zip(settled) {
             match outcome {
-                Outcome::Done { rows, drops } => self.keep(unit, rows, drops, seconds)?,
-                Outcome::Failed { reason } => _ = failed.get_or_insert((unit, reason)),
+                Some(Settled::Done(rows, drops, seconds)) => self.keep(unit, rows, drops, seconds)?,
+                Some(Settled::Failed(reason)) => self.failed(unit, reason, &mut failures)?,
+                None => {}
             }
         }
         self.units.flush_if_due()?;
-        if let Some((unit, reason)) = failed {
-            return self.unit_failed(unit, &reason);
+        if let Some(stop) = stop {
+            return Err(stop);
+        }
+        if let Some(first) = failures.first() {
+            let more = match failures.len() {
+                1 => String::new(),
+                count => format!("\n{} more of the same batch failed", count - 1),
+            };
+            return Err(Stop::Failed(format!("{first}{more}")));
         }
         self.forward();
         Ok(())
     }
 
-    /// The policy for a unit that failed: the node fails. The neighbours' results are stored by now. A policy that drops
-    /// the unit would put its records into the ledger here and go on.
-    fn unit_failed(&self, unit: &Unit, reason: &str) -> Result<(), Stop> {
-        let ids: Vec<_> = unit.records.iter().take(3).map(|record| format!("`{}`", record.id)).collect();
-        let more = if unit.records.len() > 3 { ", ..." } else { "" };
-        Err(Stop::Failed(format!("record {}{more}: {reason}", ids.join(", "))))
+    /// A unit that failed at every try: dropped, or a failure of the node once its neighbours are stored.
+    fn failed(&mut self, unit: Unit, reason: String, failures: &mut Vec<String>) -> Result<(), StageError> {
+        if self.worker.node.policy.on_error == crate::graph::OnError::Fail {
+            let ids: Vec<_> = unit.records.iter().take(3).map(|record| format!("`{}`", record.id)).collect();
+            let more = if unit.records.len() > 3 { ", ..." } else { "" };
+            failures.push(format!("record {}{more}: {reason}", ids.join(", ")));
+            return Ok(());
+        }
+        let reason = format!("failed: {reason}");
+        let drops: Vec<_> = (0..unit.records.len()).map(|source| Dropped { source, reason: reason.clone() }).collect();
+        self.worker.incomplete = true;
+        self.worker.counts.computed += 1;
+        let stored = StoredUnit { content: unit.content, rows: Vec::new(), drops, seconds: 0.0, failed: true };
+        self.units.add(&stored)?;
+        self.computed.push_back((unit, stored.rows, stored.drops));
+        Ok(())
     }
 
-    fn keep(&mut self, unit: &Unit, rows: Vec<Row>, drops: Vec<Dropped>, seconds: f64) -> Result<(), StageError> {
+    fn keep(&mut self, unit: Unit, rows: Vec<Row>, drops: Vec<Dropped>, seconds: f64) -> Result<(), StageError> {
         let sources = rows.iter().map(|row| row.source).chain(drops.iter().map(|drop| drop.source));
         if let Some(outside) = sources.into_iter().find(|source| *source >= unit.records.len()) {
             return Err(StageError::failed(format!(
@@ -190,46 +254,97 @@ impl<'a> Flow<'_, 'a> {
             )));
         }
         self.worker.counts.computed += 1;
-        let stored = StoredUnit { content: unit.content, rows, drops, seconds };
+        self.seconds += seconds;
+        let stored = StoredUnit { content: unit.content, rows, drops, seconds, failed: false };
         self.units.add(&stored)?;
-        self.results.insert(unit.content, (stored.rows, stored.drops));
+        self.computed.push_back((unit, stored.rows, stored.drops));
         Ok(())
     }
 
     /// Sends on what is ready at the head of the queue.
     fn forward(&mut self) {
         while let Some(slot) = self.queue.pop_front() {
-            let (records, rows, drops) = match slot {
-                Slot::Ready(records, rows, drops) => (records, rows, drops),
-                Slot::Missing(records, content) => match self.results.get(&content) {
-                    Some((rows, drops)) => (records, rows.clone(), drops.clone()),
+            match slot {
+                Slot::Ready(records, rows, drops) => self.pass(records, rows, drops),
+                Slot::First => {
+                    let Some((unit, rows, drops)) = self.computed.pop_front() else {
+                        self.queue.push_front(Slot::First);
+                        break;
+                    };
+                    if self.awaited.remove(&unit.content).is_some_and(|more| more > 0) {
+                        self.repeated.insert(unit.content, (rows.clone(), drops.clone()));
+                    }
+                    self.pass(unit.records, rows, drops);
+                }
+                Slot::Again(records, content) => match self.repeated.get(&content) {
+                    Some((rows, drops)) => {
+                        let (rows, drops) = (rows.clone(), drops.clone());
+                        self.pass(records, rows, drops);
+                    }
                     None => {
-                        self.queue.push_front(Slot::Missing(records, content));
+                        self.queue.push_front(Slot::Again(records, content));
                         break;
                     }
                 },
-            };
-            for drop in &drops {
-                self.worker.dropped(&records[drop.source].id, &drop.reason);
-            }
-            self.records_done += records.len() as u64;
-            self.output.extend(lay_over(records, rows));
-            if self.output.len() >= BATCH {
-                self.send();
             }
         }
         if self.queue.is_empty() {
-            self.results.clear();
-            self.awaited.clear();
+            self.repeated.clear();
         }
-        if self.worker.counts.computed > 0 {
+        if self.worker.finding.computes {
             self.worker.progress.set_done(self.records_done);
         }
-        self.send();
+    }
+
+    /// Sends one unit's records on, with what became of them.
+    fn pass(&mut self, records: Vec<Record>, rows: Vec<Row>, drops: Vec<Dropped>) {
+        codec::put_outcome(&rows, &drops, &mut self.undigested);
+        if self.undigested.len() >= DIGEST_BYTES {
+            self.outcomes.update(&self.undigested);
+            self.undigested.clear();
+        }
+        rows.iter().for_each(|row| blobs_of(row.fields.values(), &mut self.blobs));
+        for drop in &drops {
+            self.worker.dropped(&records[drop.source], &drop.reason);
+        }
+        self.records_done += records.len() as u64;
+        lay_over(records, rows, &mut self.output);
+        if self.output.len() >= BATCH {
+            self.send();
+        }
     }
 
     fn send(&mut self) {
-        let Some(port) = self.worker.node.stage.schemas.keys().next() else { return };
-        self.worker.send(port, std::mem::take(&mut self.output));
+        let Some(port) = self.worker.main_output() else { return };
+        let records = std::mem::replace(&mut self.output, Vec::with_capacity(BATCH));
+        self.worker.send(port, records);
     }
+
+    /// The stream has ended: its identity, and a memo of all this.
+    fn end(mut self, key: &NodeKey) {
+        self.outcomes.update(&self.undigested);
+        self.worker.finding.seconds = self.seconds;
+        self.worker.finding.waits = self.worker.partial_input();
+        let computes_later = self.worker.job.dry && self.worker.finding.computes;
+        let input = self.worker.record_inputs().next().and_then(|port| self.worker.identity_of(port));
+        let (Some(input), Some(port), false) = (input, self.worker.main_output(), computes_later) else { return };
+        self.worker.finding.complete = true;
+        let mut identity = DigestBuilder::default();
+        identity.part(input.digest.bytes()).part(self.outcomes.finalize().as_bytes());
+        let count = self.worker.counts.records_out;
+        self.worker.outputs.insert(port, StreamId { digest: identity.finish(), count });
+        if self.worker.job.dry {
+            return;
+        }
+        let mut files = self.units.files();
+        files.extend(self.worker.job.store.blob_files(&self.blobs));
+        let units = self.worker.counts.hits + self.worker.counts.computed;
+        let rest = Rest { files, units, seconds: self.seconds, ..Rest::default() };
+        self.worker.remember(key, key.digest(), rest);
+    }
+}
+
+/// The records of a batch, copied if others take them too.
+pub(super) fn owned(batch: Arc<Vec<Record>>) -> Vec<Record> {
+    Arc::try_unwrap(batch).unwrap_or_else(|shared| shared.as_ref().clone())
 }

@@ -8,25 +8,29 @@ use crossbeam_channel::{Receiver, Select, Sender, bounded};
 use crate::graph::{Edge, Graph, NodeId};
 use crate::model::Model;
 use crate::record::Record;
+use crate::resolve::Role;
+use crate::store::StreamId;
 
 /// Records in a batch on a channel.
 pub(super) const BATCH: usize = 256;
 /// Batches that a channel holds before its sender waits.
-const BOUND: usize = 8;
+const BOUND: usize = 4;
 
 /// What a record channel carries.
 #[derive(Clone)]
 pub(super) enum Packet {
     Batch(Arc<Vec<Record>>),
-    End,
+    /// The end, with the stream's identity; `None`: only a part of it could be given.
+    End(Option<StreamId>),
 }
 
 /// What arrives at a node.
 pub(super) enum Arrival {
     Batch(&'static str, Arc<Vec<Record>>),
     /// A stream ended as it should.
-    End,
-    Model(&'static str, Arc<Model>),
+    End(&'static str, Option<StreamId>),
+    /// A model; `None`: it is not made yet, and this is not the run that makes it.
+    Model(&'static str, Option<Arc<Model>>),
     /// A stream was cut off: a node above failed or was interrupted.
     CutOff,
 }
@@ -35,26 +39,29 @@ pub(super) enum Arrival {
 #[derive(Default)]
 pub(super) struct Inlets {
     streams: Vec<(&'static str, Receiver<Packet>)>,
-    models: Vec<(&'static str, Receiver<Arc<Model>>)>,
+    models: Vec<(&'static str, Receiver<Option<Arc<Model>>>)>,
 }
 
 /// A node's outputs.
 #[derive(Default)]
 pub(super) struct Outlets {
     streams: BTreeMap<&'static str, Vec<Sender<Packet>>>,
-    models: BTreeMap<&'static str, Vec<Sender<Arc<Model>>>>,
+    models: BTreeMap<&'static str, Vec<Sender<Option<Arc<Model>>>>>,
 }
 
-/// Makes the channels of all nodes that take part; by node.
-pub(super) fn connect(graph: &Graph, takes_part: &[bool]) -> Vec<(Inlets, Outlets)> {
+/// Makes the channels into all nodes that work; by node.
+pub(super) fn connect(graph: &Graph, roles: &[Role]) -> Vec<(Inlets, Outlets)> {
     let mut wires: Vec<(Inlets, Outlets)> = graph.nodes.iter().map(|_| Default::default()).collect();
-    for (consumer, node) in graph.nodes.iter().enumerate().filter(|(index, _)| takes_part[*index]) {
+    for (consumer, node) in graph.nodes.iter().enumerate().filter(|(index, _)| roles[*index] == Role::Work) {
         for (input, edge) in &node.inputs {
             let Edge::Node { node: NodeId(maker), port } = edge else { continue };
             if carries_model(graph, edge) {
-                let (sender, receiver) = bounded(1);
-                wires[consumer].0.models.push((input, receiver));
-                wires[*maker].1.models.entry(port).or_default().push(sender);
+                // A model that is known is given without a channel.
+                if roles[*maker] == Role::Work {
+                    let (sender, receiver) = bounded(1);
+                    wires[consumer].0.models.push((input, receiver));
+                    wires[*maker].1.models.entry(port).or_default().push(sender);
+                }
             } else {
                 let (sender, receiver) = bounded(BOUND);
                 wires[consumer].0.streams.push((input, receiver));
@@ -84,6 +91,11 @@ impl Inlets {
         !self.models.is_empty()
     }
 
+    /// Whether nothing has arrived yet that could be taken at once.
+    pub(super) fn idle(&self) -> bool {
+        self.streams.iter().all(|(_, stream)| stream.is_empty())
+    }
+
     /// Waits for what comes next on any input; `None` once all have ended.
     pub(super) fn next(&mut self) -> Option<Arrival> {
         let mut select = Select::new();
@@ -95,11 +107,12 @@ impl Inlets {
         let ready = select.select();
         let index = ready.index();
         if let Some((port, stream)) = self.streams.get(index) {
+            let port = *port;
             return Some(match ready.recv(stream) {
                 Ok(Packet::Batch(batch)) => Arrival::Batch(port, batch),
-                Ok(Packet::End) => {
+                Ok(Packet::End(identity)) => {
                     self.streams.remove(index);
-                    Arrival::End
+                    Arrival::End(port, identity)
                 }
                 Err(_) => Arrival::CutOff,
             });
@@ -114,6 +127,11 @@ impl Inlets {
 }
 
 impl Outlets {
+    /// Whether anyone takes records from `port`.
+    pub(super) fn taken(&self, port: &str) -> bool {
+        self.streams.contains_key(port)
+    }
+
     /// Sends records to all who take them from `port`. One who has failed meanwhile takes nothing: what is finished is
     /// stored all the same.
     pub(super) fn send(&self, port: &str, records: Vec<Record>) {
@@ -129,16 +147,22 @@ impl Outlets {
     }
 
     /// Sends a model to all who take it from `port`.
-    pub(super) fn send_model(&self, port: &str, model: &Arc<Model>) {
+    pub(super) fn send_model(&self, port: &str, model: Option<&Arc<Model>>) {
         for sender in self.models.get(port).into_iter().flatten() {
-            let _ = sender.send(model.clone());
+            let _ = sender.send(model.cloned());
         }
     }
 
-    /// Ends all record streams as they should end.
-    pub(super) fn end(&self) {
-        for sender in self.streams.values().flatten() {
-            let _ = sender.send(Packet::End);
+    /// Ends all record streams, each with its identity, and says of models that did not come that they do not.
+    pub(super) fn end(&self, identities: &BTreeMap<&'static str, StreamId>) {
+        for (port, senders) in &self.streams {
+            for sender in senders {
+                let _ = sender.send(Packet::End(identities.get(port).copied()));
+            }
+        }
+        for sender in self.models.values().flatten() {
+            // A model that was sent fills the channel: then this is refused, as it should be.
+            let _ = sender.try_send(None);
         }
     }
 }

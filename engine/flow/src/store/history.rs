@@ -1,21 +1,28 @@
-//! The keys that a graph's nodes had when they last finished, so that a plan can say what changed since.
+//! What is remembered of a graph between runs: the keys that its nodes had, so that a plan can say what changed, and memos
+//! of what came of which inputs, so that a node can be known to be a hit without reading a record. Losing it loses time only.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::digest::Digest;
 use crate::error::StageError;
 
-use super::Store;
+use super::{Segment, Store, lock};
 
-/// What is remembered of a graph: node name -> how it was.
+/// What is remembered of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// The nodes by name.
     pub nodes: BTreeMap<String, Past>,
+    /// What came of which inputs, by [`crate::resolve`]'s address; the latest are last.
+    #[serde(default)]
+    pub memos: IndexMap<Digest, Memo>,
 }
 
 /// How a node was when it last finished.
@@ -27,7 +34,79 @@ pub struct Past {
     pub seconds: Option<f64>,
 }
 
+/// What a node gave for a key and the identities of its inputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memo {
+    /// The digest of its key: where the store has its action or its units.
+    pub key: Digest,
+    /// The identity of each record output.
+    pub outputs: BTreeMap<String, StreamId>,
+    /// The files of each model output: file name -> digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, BTreeMap<String, Digest>>,
+    /// The store's files that hold it, relative to the store.
+    pub files: Vec<String>,
+    /// The file outside that a sink has written, and its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<(PathBuf, Digest)>,
+    /// Records that came in.
+    pub records_in: u64,
+    /// Units of work.
+    pub units: u64,
+    /// Records that were dropped, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drop_reasons: BTreeMap<String, u64>,
+    /// Seconds that it took to compute.
+    pub seconds: f64,
+}
+
+/// A stream as a value: equal identities hold equal records in the same order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamId {
+    /// The identity.
+    pub digest: Digest,
+    /// How many records there are.
+    pub count: u64,
+}
+
+/// Memos that are kept beside those of the graph as it is now: variants made with `--set`, an edit taken back.
+const OTHER_MEMOS: usize = 3;
+
+impl History {
+    /// Keeps a memo as the latest, and as many of the older ones as are worth it for a graph of `nodes` nodes.
+    pub fn keep(&mut self, address: Digest, memo: Memo, nodes: usize) {
+        self.memos.shift_remove(&address);
+        self.memos.insert(address, memo);
+        let most = nodes * (1 + OTHER_MEMOS) + 64;
+        if self.memos.len() > most + nodes {
+            self.memos.drain(..self.memos.len() - most);
+        }
+    }
+}
+
 impl Store {
+    /// The file of the action with this key, relative to the store.
+    pub(crate) fn action_file(&self, key: &Digest) -> String {
+        self.relative(&self.place("actions", key, ".json"))
+    }
+
+    /// The file of a segment, relative to the store.
+    pub(crate) fn segment_file(&self, segment: &Segment) -> String {
+        self.relative(&self.segment_path(&segment.digest))
+    }
+
+    /// Removes an action whose parts turned out to be missing: it counts as a loss, and is made anew.
+    pub(crate) fn discard_action(&self, key: &Digest, why: &str) {
+        let path = self.place("actions", key, ".json");
+        lock(&self.notes).push(format!("action `{}` cannot be used: {why}; it is made anew", path.display()));
+        let _ = fs::remove_file(path);
+        self.losses.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn relative(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+    }
+
     /// What is remembered of the graph at `path`. Empty if nothing is.
     ///
     /// # Errors

@@ -34,9 +34,9 @@ use serde::de::DeserializeOwned;
 use crate::digest::Digest;
 use crate::error::StageError;
 
-pub use actions::{Action, Segment, SegmentWriter};
+pub use actions::{Action, Segment, SegmentReader, SegmentWriter};
 pub use checkpoint::StoreCheckpoint;
-pub use history::{History, Past};
+pub use history::{History, Memo, Past, StreamId};
 pub use units::{StoredUnit, Units};
 
 /// A store in a folder. Several processes may use one folder at once.
@@ -45,7 +45,7 @@ pub struct Store {
     blobs: Mutex<blobs::Packs>,
     files: Mutex<files::Memo>,
     notes: Mutex<Vec<String>>,
-    lost_blobs: AtomicU64,
+    losses: AtomicU64,
 }
 
 impl Store {
@@ -63,7 +63,7 @@ impl Store {
             blobs: Mutex::default(),
             files: Mutex::default(),
             notes: Mutex::default(),
-            lost_blobs: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
         })
     }
 
@@ -79,8 +79,8 @@ impl Store {
 
     /// How many blobs that were asked for were missing or damaged since the store was opened. What refers to them is a
     /// miss from then on.
-    pub fn lost_blobs(&self) -> u64 {
-        self.lost_blobs.load(Ordering::SeqCst)
+    pub fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
     }
 
     /// Writes what is still in memory: small blobs and the digests of files.

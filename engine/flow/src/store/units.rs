@@ -32,6 +32,9 @@ pub struct StoredUnit {
     /// Seconds that it took.
     #[serde(rename = "s")]
     pub seconds: f64,
+    /// It failed: kept for the ledger only, `drops` has the reason.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 /// The stored units of one node key. Lines are parsed when they are asked for.
@@ -61,7 +64,7 @@ impl Store {
     ///
     /// # Errors
     /// The disk's.
-    pub fn units(&self, key: &Digest) -> Result<Units<'_>, StageError> {
+    pub fn units(&self, key: &Digest, fresh: bool) -> Result<Units<'_>, StageError> {
         let mut units = Units {
             store: self,
             folder: self.root.join("units").join(key.to_string()),
@@ -71,17 +74,24 @@ impl Store {
             written: Instant::now(),
             added: false,
         };
-        units.load()?;
+        if !fresh {
+            units.load()?;
+        }
         Ok(units)
     }
 }
 
 impl Units<'_> {
     /// The result of the unit with this content.
-    pub fn get(&self, content: &Digest) -> Option<StoredUnit> {
-        let place = self.index.get(content)?;
-        let bytes = if place.segment == PENDING { &self.pending } else { &self.segments.get(place.segment)?.1 };
-        serde_json::from_slice(bytes.get(place.start..place.end)?).ok()
+    pub fn get(&mut self, content: &Digest) -> Result<Option<StoredUnit>, StageError> {
+        let Some(place) = self.index.get(content) else { return Ok(None) };
+        let bytes = if place.segment == PENDING { &self.pending } else { &self.segments[place.segment].1 };
+        Ok(serde_json::from_slice(&bytes[place.start..place.end]).ok())
+    }
+
+    /// The store files it rests on.
+    pub fn files(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Whether there is a result for this content.

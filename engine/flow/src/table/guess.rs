@@ -55,3 +55,14 @@ pub(crate) fn join(one: FieldKind, other: FieldKind) -> FieldKind {
         _ => FieldKind::Json,
     }
 }
+
+/// A whole number in a column of numbers becomes one of them.
+pub(crate) fn as_kind(value: Value, kind: &FieldKind) -> Value {
+    match (value, kind) {
+        (Value::Int(value), FieldKind::Float) => Value::Float(value as f64),
+        (Value::List(values), FieldKind::List(inner)) => {
+            Value::List(values.into_iter().map(|value| as_kind(value, inner)).collect())
+        }
+        (value, _) => value,
+    }
+}

@@ -18,7 +18,7 @@ use crate::error::StageError;
 use crate::record::{Record, Schema};
 use crate::stage::Blobs;
 
-pub(crate) use guess::join;
+pub(crate) use guess::{as_kind, join};
 #[cfg(test)]
 pub(crate) use rows::mark_of;
 pub use rows::{Column, Columns, Mark, ReadContext, Rows, TakeRows};

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::digest::Digest;
 use crate::error::StageError;
 use crate::event::{Cancel, Counts, Event, EventKind};
-use crate::graph::{Edge, Graph, Node, NodeId, Position};
+use crate::graph::{Edge, Graph, Node, NodeId, Policy, Position};
 use crate::model::{Model, ModelTraits};
 use crate::options::Options;
 use crate::plan::NodeOutput;
@@ -96,8 +96,19 @@ impl Bench {
     }
 
     pub(super) fn run_in(&self, store: &Store, graph: &Graph, to: &[NodeId]) -> Finished {
+        self.run_from(store, graph, to, &[])
+    }
+
+    pub(super) fn run_from(&self, store: &Store, graph: &Graph, to: &[NodeId], from: &[NodeId]) -> Finished {
         let events = Mutex::new(Vec::new());
-        let options = RunOptions { to: to.to_vec(), device: "cpu".into(), threads: 1, cancel: self.cancel.clone() };
+        let options = RunOptions {
+            to: to.to_vec(),
+            from: from.to_vec(),
+            device: "cpu".into(),
+            threads: 1,
+            drop_events: true,
+            cancel: self.cancel.clone(),
+        };
         let report = run(graph, store, &options, &|event| events.lock().unwrap().push(event)).unwrap();
         let names = report.nodes.iter().map(|report| graph.nodes[report.node.0].name.to_string()).collect();
         Finished { report, names, events: events.into_inner().unwrap() }
@@ -234,6 +245,11 @@ pub(super) struct Double {
     /// Characters of text to write beside.
     pub(super) text: usize,
     pub(super) pause: Duration,
+    /// Fails on 5 so many times before it succeeds.
+    pub(super) flaky: Arc<AtomicU64>,
+    /// Waits on 6 until it is told to stop.
+    pub(super) hangs: bool,
+    pub(super) policy: Policy,
     pub(super) model: Option<usize>,
     pub(super) device: Option<Arc<Mutex<Vec<String>>>>,
     pub(super) name: String,
@@ -253,6 +269,9 @@ impl Default for Double {
             reads_image: false,
             text: 0,
             pause: Duration::ZERO,
+            flaky: Arc::default(),
+            hangs: false,
+            policy: Policy::default(),
             model: None,
             device: None,
             name: String::new(),
@@ -267,12 +286,13 @@ impl Double {
         Box::new(move |work| {
             self.work = work.clone();
             let reads: &[&str] = if self.reads_image { &["value", "image"] } else { &["value"] };
-            let (version, model, device) = (self.version, self.model, self.device.is_some());
+            let (version, model, device, policy) = (self.version, self.model, self.device.is_some(), self.policy);
             let identity = json!({ "group": self.group, "samples": self.samples });
             let name = self.name.clone();
             let mut stage = stage(version, identity, &[("input", reads)], crate::stage::Work::Record(Box::new(self)));
             stage.uses_device = device;
-            build(&name, "double", &[("input", input)], stage, model.map(|node| ("model", node)))
+            let node = build(&name, "double", &[("input", input)], stage, model.map(|node| ("model", node)));
+            Node { policy, ..node }
         })
     }
 }
@@ -316,6 +336,16 @@ impl Double {
                 return Ok(Outcome::Failed { reason: "cannot double this".into() });
             }
             assert!(self.panics_on != Some(*value), "no {value} please");
+            let down = |left: u64| left.checked_sub(1);
+            if *value == 5 && self.flaky.fetch_update(Ordering::SeqCst, Ordering::SeqCst, down).is_ok() {
+                return Ok(Outcome::Failed { reason: "not today".into() });
+            }
+            while self.hangs && *value == 6 {
+                if context.cancel.requested() {
+                    return Err(StageError::Interrupted);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
             if let Some((at, cancel)) = &self.cancels_on
                 && at == value
             {

@@ -1,12 +1,13 @@
 //! Tests of the executor, the plan and the store together, on small stages that count their work.
 
 mod fakes;
+mod policy;
 mod robust;
 mod shapes;
 
 use std::sync::atomic::Ordering;
 
-use crate::plan::{State, outputs, plan};
+use crate::plan::{PlanOptions, State, outputs, plan};
 
 use fakes::{Bench, Double, Item, Join, Numbers, Train, ids, node};
 
@@ -16,7 +17,10 @@ fn a_second_run_computes_nothing_and_gives_the_same() {
     let items = Item::many(1000);
     let first = bench.chain(&items, Double::default());
     assert!(
-        plan(&first, &bench.store(), None).unwrap().iter().all(|node| matches!(node.state, State::Run | State::Waits))
+        plan(&first, &bench.store(), &PlanOptions::default())
+            .unwrap()
+            .iter()
+            .all(|node| matches!(node.state, State::Run | State::Waits))
     );
     let report = bench.run(&first);
     assert_eq!((report.computed("numbers"), report.computed("double"), report.computed("train")), (1, 1000, 1));
@@ -25,7 +29,7 @@ fn a_second_run_computes_nothing_and_gives_the_same() {
     assert_eq!(again.events_of("run"), 0);
     assert_eq!(bench.work.units.load(Ordering::SeqCst), 1000);
     assert_eq!(bench.work.sets.load(Ordering::SeqCst), 1);
-    assert!(plan(&first, &bench.store(), None).unwrap().iter().all(|node| node.state == State::Hit));
+    assert!(plan(&first, &bench.store(), &PlanOptions::default()).unwrap().iter().all(|node| node.state == State::Hit));
     assert_eq!(report.counts("double").records_out, again.counts("double").records_out);
     let output = outputs(&first, &bench.store(), node(2)).unwrap().unwrap();
     assert!(output.complete && output.models.contains_key("model"));
@@ -38,7 +42,7 @@ fn one_edited_record_of_a_thousand_is_one_unit_of_work() {
     bench.run(&bench.chain(&items, Double::default()));
     items[500].value = 123_456;
     let graph = bench.chain(&items, Double::default());
-    let planned = plan(&graph, &bench.store(), None).unwrap();
+    let planned = plan(&graph, &bench.store(), &PlanOptions::default()).unwrap();
     assert_eq!(planned[0].state, State::Run);
     let report = bench.run(&graph);
     assert_eq!((report.computed("double"), report.hits("double"), report.computed("train")), (1, 999, 1));
@@ -87,7 +91,7 @@ fn the_plan_says_what_how_many_and_why() {
     bench.run(&bench.chain(&items[..4], Double::default()));
     bench.run(&bench.graph(vec![Numbers::node(&items), Double::default().node("double", 0)]));
     let graph = bench.chain(&items, Double { version: 3, ..Double::default() });
-    let planned = plan(&graph, &bench.store(), None).unwrap();
+    let planned = plan(&graph, &bench.store(), &PlanOptions::default()).unwrap();
     assert_eq!((planned[1].state, planned[1].records, planned[1].cached), (State::Run, Some(10), 0));
     assert_eq!(planned[1].why, "the stage's version 1 -> 3");
     assert!(planned[1].seconds_last.is_some());
@@ -95,7 +99,7 @@ fn the_plan_says_what_how_many_and_why() {
     let more = Item::many(12);
     let graph = bench.graph(vec![Numbers::node(&more), Double::default().node("double", 0)]);
     bench.run_to(&graph, &[node(0)]);
-    let planned = plan(&graph, &bench.store(), None).unwrap();
+    let planned = plan(&graph, &bench.store(), &PlanOptions::default()).unwrap();
     assert_eq!((planned[1].state, planned[1].records, planned[1].cached), (State::Partial, Some(12), 10));
     assert_eq!(planned[1].why, "2 of 12 records are new, changed or not finished");
     let output = outputs(&graph, &bench.store(), node(1)).unwrap().unwrap();
@@ -184,6 +188,6 @@ fn time_of_a_cached_rerun() {
         println!("{what}: {:.3} s, {} computed", started.elapsed().as_secs_f64(), report.total_computed());
     }
     let started = std::time::Instant::now();
-    plan(&graph, &bench.store(), None).unwrap();
+    plan(&graph, &bench.store(), &PlanOptions::default()).unwrap();
     println!("plan: {:.3} s", started.elapsed().as_secs_f64());
 }

@@ -41,7 +41,7 @@ fn what_is_computed_is_on_the_disk_within_a_second() {
     assert_eq!(report.node("double").state, NodeState::Failed);
     std::mem::forget(store);
     let report = bench.run(&bench.graph(vec![Numbers::node(&Item::many(20)), Double::default().node("double", 0)]));
-    assert_eq!(report.hits("double"), 10);
+    assert_eq!(report.hits("double"), 19, "all but the one that panicked");
 }
 
 #[test]

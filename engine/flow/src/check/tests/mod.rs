@@ -1,173 +1,20 @@
 //! Graphs against a few small kinds: what a right graph becomes, and what is said about wrong ones.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
+mod damage;
+mod kinds;
+mod policy;
+mod repeat;
+mod speed;
 
-use serde_json::json;
+use std::fs;
+
 use tempfile::TempDir;
 
+use self::kinds::registry;
 use super::load;
 use crate::diagnostic::Diagnostics;
 use crate::graph::{Edge, Graph, NodeId};
-use crate::model::{ModelInspector, ModelTraits};
-use crate::options::{OptionKind, OptionSpec};
-use crate::record::{FieldKind, Record, Schema};
-use crate::stage::{Complaint, Kind, NodeInput, Port, Reads, Registry, Source, Stage, StageContext, Work};
-use crate::template::Template;
-
-struct Inspector;
-
-impl ModelInspector for Inspector {
-    fn inspect(&self, files: &BTreeMap<String, PathBuf>, random_init: bool) -> Result<ModelTraits, String> {
-        let config = fs::read_to_string(&files["config.json"]).map_err(|error| error.to_string())?;
-        if config.contains("broken") {
-            return Err("`config.json` names no architecture".to_owned());
-        }
-        Ok(ModelTraits { vision: config.contains("vision"), summary: format!("random: {random_init}") })
-    }
-}
-
-/// A source whose schema is an option.
-struct Read;
-/// Reads the fields of a template and a field named by an option; needs a model that takes images.
-struct Sample;
-/// Gives a model and records.
-struct Train;
-
-struct Nothing;
-
-impl Source for Nothing {
-    fn read(
-        &self,
-        _: &StageContext<'_>,
-        _: &mut dyn FnMut(Vec<Record>) -> Result<(), crate::error::StageError>,
-    ) -> Result<(), crate::error::StageError> {
-        Ok(())
-    }
-}
-
-fn stage(reads: BTreeMap<&'static str, Reads>, schemas: BTreeMap<&'static str, Schema>) -> Stage {
-    Stage {
-        version: 1,
-        identity: json!(null),
-        reads,
-        schemas,
-        models: BTreeMap::new(),
-        seeded: false,
-        uses_device: false,
-        work: Work::Source(Box::new(Nothing)),
-    }
-}
-
-impl Kind for Read {
-    fn name(&self) -> &'static str {
-        "read"
-    }
-    fn summary(&self) -> &'static str {
-        "reads"
-    }
-    fn options(&self) -> &'static [OptionSpec] {
-        const OPTIONS: &[OptionSpec] = &[
-            OptionSpec::required("path", OptionKind::Files, "The files to read."),
-            OptionSpec::new("columns", OptionKind::TextMap, r#"{"question": "text"}"#, "The fields."),
-        ];
-        OPTIONS
-    }
-    fn inputs(&self) -> &'static [Port] {
-        &[]
-    }
-    fn outputs(&self) -> &'static [Port] {
-        const PORTS: &[Port] = &[Port::records("records", "what was read")];
-        PORTS
-    }
-    fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let columns = node.options.values["columns"].as_object().unwrap();
-        let schema = columns
-            .iter()
-            .map(|(name, kind)| (name.clone(), FieldKind::parse(kind.as_str().unwrap()).unwrap_or(FieldKind::Json)));
-        Ok(stage(BTreeMap::new(), BTreeMap::from([("records", schema.collect())])))
-    }
-}
-
-impl Kind for Sample {
-    fn name(&self) -> &'static str {
-        "reasoning-sample"
-    }
-    fn summary(&self) -> &'static str {
-        "samples"
-    }
-    fn options(&self) -> &'static [OptionSpec] {
-        const OPTIONS: &[OptionSpec] = &[
-            OptionSpec::new(
-                "temperature",
-                OptionKind::Float { min: 0.0, max: 2.0 },
-                "1",
-                "How random the samples are.",
-            ),
-            OptionSpec::new("samples", OptionKind::Int { min: 1, max: i64::MAX }, "4", "Samples per record."),
-            OptionSpec::new("prompt", OptionKind::Template, "\"{{ question }}\"", "What is asked."),
-            OptionSpec::new("image", OptionKind::Text, "null", "The field with the image."),
-            OptionSpec::new("style", OptionKind::Choice(&["plain", "boxed"]), "\"plain\"", "How answers are marked."),
-            OptionSpec::new("stop", OptionKind::TextList, "[]", "Where to stop."),
-            OptionSpec::new("weights", OptionKind::Weights, "{}", "Weights."),
-            OptionSpec::new("config", OptionKind::Any, "null", "Anything."),
-            OptionSpec::new("system", OptionKind::File, "null", "A file.").not_identity(),
-        ];
-        OPTIONS
-    }
-    fn inputs(&self) -> &'static [Port] {
-        const PORTS: &[Port] = &[Port::records("input", "the problems"), Port::model("model", "who answers")];
-        PORTS
-    }
-    fn outputs(&self) -> &'static [Port] {
-        const PORTS: &[Port] = &[Port::records("samples", "the samples")];
-        PORTS
-    }
-    fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let mut reads = Reads::default();
-        for field in Template::parse(node.options.values["prompt"].as_str().unwrap()).unwrap().fields() {
-            reads = reads.require(field, FieldKind::Text, Some("prompt"));
-        }
-        if let Some(image) = node.options.values["image"].as_str() {
-            if !node.models["model"].vision {
-                return Err(vec![Complaint::about("image", "the model takes no images")]);
-            }
-            reads = reads.require(image, FieldKind::Image, Some("image"));
-        }
-        let mut schema = node.schemas["input"].clone();
-        schema.insert("reasoning".into(), FieldKind::Text);
-        Ok(stage(BTreeMap::from([("input", reads)]), BTreeMap::from([("samples", schema)])))
-    }
-}
-
-impl Kind for Train {
-    fn name(&self) -> &'static str {
-        "sft"
-    }
-    fn summary(&self) -> &'static str {
-        "trains"
-    }
-    fn options(&self) -> &'static [OptionSpec] {
-        const OPTIONS: &[OptionSpec] =
-            &[OptionSpec::new("steps", OptionKind::Int { min: 1, max: 1000 }, "10", "Steps of the optimizer.")];
-        OPTIONS
-    }
-    fn inputs(&self) -> &'static [Port] {
-        const PORTS: &[Port] = &[Port::records("input", "the data"), Port::model("model", "where to start")];
-        PORTS
-    }
-    fn outputs(&self) -> &'static [Port] {
-        const PORTS: &[Port] = &[Port::model("model", "the result"), Port::records("metrics", "losses")];
-        PORTS
-    }
-    fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let mut stage = stage(BTreeMap::new(), BTreeMap::from([("metrics", Schema::default())]));
-        stage.reads.insert("input", Reads::default().require("question", FieldKind::Text, None));
-        stage.models.insert("model", node.models["model"].clone());
-        Ok(stage)
-    }
-}
+use crate::stage::Registry;
 
 /// A folder with data, a model and the graph `source`.
 fn folder(source: &[u8]) -> TempDir {
@@ -192,8 +39,7 @@ fn folder(source: &[u8]) -> TempDir {
 
 fn load_with(source: &str, overrides: &[(&str, &str)]) -> Result<Graph, Diagnostics> {
     let folder = folder(source.as_bytes());
-    let kinds: [Box<dyn Kind>; 3] = [Box::new(Read), Box::new(Sample), Box::new(Train)];
-    let registry = Registry::new(Box::new(Inspector), kinds);
+    let registry = registry();
     let overrides: Vec<_> = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let environment = |name: &str| (name == "SECRET").then(|| "hunter22".to_owned());
     load(&folder.path().join("graph.toml"), &overrides, &registry, &super::digest_of, &environment)
@@ -331,7 +177,8 @@ fn a_kind_complains_at_the_option() {
 #[test]
 fn files_must_be_there() {
     let source = "[nodes.a]\nkind = 'read'\npath = 'data/*.parquet'\n[nodes.b]\nkind = 'read'\npath = 'data'
-[nodes.c]\nkind = 'read'\npath = ['data/a.jsonl', 'nowhere', 3]\n[nodes.d]\nkind = 'read'\npath = ['***']\n[nodes.e]\nkind = 'read'\n";
+[nodes.c]\nkind = 'read'\npath = ['data/a.jsonl', 'nowhere', 3]\n[nodes.d]\nkind = 'read'\npath = ['***']\n[nodes.e]\nkind = 'read'
+[nodes.f]\nkind = 'read'\npath = '/dev/zero'\n";
     assert_eq!(
         complaints(source),
         [
@@ -341,6 +188,7 @@ fn files_must_be_there() {
             "9:36 option `path` takes a path, a glob or a list of these [found 3]",
             "12:9 `***` is not a glob: wildcards are either regular `*` or recursive `**`",
             "13:1 option `path` of kind `read` is missing",
+            "17:8 expected a file, `/dev/zero` is a pipe or a device",
         ]
     );
 }
@@ -374,11 +222,10 @@ fn broken_files_are_errors_and_never_panic() {
         (b"\0\0\0", "error"),
     ] {
         let folder = folder(source);
-        let registry = Registry::new(Box::new(Inspector), [Box::new(Read) as Box<dyn Kind>]);
-        let error = Graph::load(&folder.path().join("graph.toml"), &[], &registry, None).err().unwrap().to_string();
+        let error = Graph::load(&folder.path().join("graph.toml"), &[], &registry(), None).err().unwrap().to_string();
         assert!(error.contains(wanted), "{error}");
     }
-    let registry = Registry::new(Box::new(Inspector), [] as [Box<dyn Kind>; 0]);
+    let registry = Registry::new(Box::new(kinds::Inspector), []);
     let folder = folder(b"");
     for (path, wanted) in [("nowhere.toml", "cannot read the graph file"), ("data", "found a folder")] {
         let error = Graph::load(&folder.path().join(path), &[], &registry, None).err().unwrap().to_string();
@@ -387,43 +234,4 @@ fn broken_files_are_errors_and_never_panic() {
     let large = folder.path().join("large.toml");
     fs::write(&large, vec![b'#'; 11 << 20]).unwrap();
     assert!(Graph::load(&large, &[], &registry, None).err().unwrap().to_string().contains("larger than 10 MiB"));
-}
-
-/// Graphs with bytes cut out, doubled or replaced: an error or a graph, and an error can be shown.
-#[test]
-fn damaged_graphs_never_panic() {
-    let source = format!(
-        "name = 'é'\nseed = 0x1F\n{HEAD}columns = {{ question = \"text\", 'ü' = 'json' }}
-[nodes.s]\nkind = 'reasoning-sample'\ninput = 'r.records'\nmodel = 't'\nprompt = \"\"\"\n{{{{ question }}}}\"\"\"
-temperature = 1e-1\nconfig = {{ a = [1979-05-27, {{ b.c = true }}] }}\n[nodes.t]\nkind = 'sft'\ninput = 's'\nmodel = 'm'\n"
-    );
-    let bytes = source.as_bytes();
-    let folder = folder(bytes);
-    let path = folder.path().join("graph.toml");
-    let kinds: [Box<dyn Kind>; 3] = [Box::new(Read), Box::new(Sample), Box::new(Train)];
-    let registry = Registry::new(Box::new(Inspector), kinds);
-    let mut state = 1_u64;
-    let mut next = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
-    for _ in 0..1000 {
-        let mut damaged = bytes.to_vec();
-        for _ in 0..=next(3) {
-            let (from, length) = (next(damaged.len()), next(12));
-            let part = damaged[from..(from + length).min(damaged.len())].to_vec();
-            let to = next(damaged.len() + 1);
-            match next(4) {
-                0 => _ = damaged.splice(to..to, part),
-                1 => _ = damaged.splice(from..from + part.len(), []),
-                2 => damaged[from] = b"\"'[]{}=.,#\n\0\xff"[next(13)],
-                _ => damaged.truncate(to.max(1)),
-            }
-        }
-        fs::write(&path, damaged).unwrap();
-        if let Err(errors) = Graph::load(&path, &[], &registry, None) {
-            assert!(!errors.items.is_empty());
-            assert!(errors.to_string().starts_with("error: "));
-        }
-    }
 }

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Builds the fuzz target with a stable compiler and runs it: `fuzz/run.sh [SECONDS]` (default 60). The options are those of
+# cargo-fuzz, without the address sanitizer, which needs a nightly compiler; `unsafe` is denied in the engine.
+# The corpus begins with the repository's graphs, right ones and broken ones, and with fuzz/seeds. A finding lies in fuzz/artifacts.
+set -eu
+cd "$(dirname "$0")"
+seconds="${1:-60}"
+target="$(rustc -vV | sed -n 's/^host: //p')"
+export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+-Cllvm-args=-sanitizer-coverage-trace-compares -Clink-dead-code"
+cargo build --release --target "$target" --bin graph
+mkdir -p corpus/graph artifacts/graph
+# The kinds and files of the target stand for those of the graphs.
+for graph in ../graphs/*.toml ../tests/cases/graph-errors/*/graph.toml seeds/*.toml; do
+    sed -E -e 's#"[^"]*\.(jsonl|parquet)"#"data.jsonl"#' -e 's#"[^"]*/models[^"]*"#"model"#' \
+        -e 's#"(caption|wasm|filter-shortest-correct)"#"reasoning-sample"#' -e 's#"(grpo|eval)"#"sft"#' \
+        "$graph" >"corpus/graph/$(echo "$graph" | tr -d . | tr / _)"
+done
+exec nice -n 19 "target/$target/release/graph" "$PWD/corpus/graph" -dict=graph.dict \
+    -artifact_prefix="$PWD/artifacts/graph/" \
+    -max_len=8192 -timeout=10 -rss_limit_mb=2048 -max_total_time="$seconds" -print_final_stats=1
