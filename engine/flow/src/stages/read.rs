@@ -368,6 +368,9 @@ impl Source for ReadSource {
     }
 }
 
+/// Takes rows of a file, in order. `Break` ends the reading.
+type TakeFileRows<'a> = &'a mut dyn FnMut(&Path, Rows) -> Result<ControlFlow<()>, StageError>;
+
 /// Where a row stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Place {
@@ -377,12 +380,7 @@ struct Place {
 
 impl ReadSource {
     /// Gives the rows that go on, file by file.
-    fn each_row(
-        &self,
-        columns: &Columns,
-        reading: ReadContext<'_>,
-        take: &mut dyn FnMut(&Path, Rows) -> Result<ControlFlow<()>, StageError>,
-    ) -> Result<(), StageError> {
+    fn each_row(&self, columns: &Columns, reading: ReadContext<'_>, take: TakeFileRows<'_>) -> Result<(), StageError> {
         let mut row = 0;
         let mut ended = self.rows.is_empty();
         for file in &self.files {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crossbeam_channel::bounded;
 
 /// Does `work` on everything that `next` gives, on up to `threads` threads, and hands the results in order to `take`, on
-/// the calling thread. At most twice as many inputs as threads are under way. `Break` from `take` ends it early.
+/// the calling thread. Hardly more inputs than threads are under way at a time. `Break` from `take` ends it early.
 pub(super) fn ordered<T: Send, U: Send, B>(
     threads: usize,
     mut next: impl FnMut() -> Option<T> + Send,

@@ -12,8 +12,8 @@ const LINE_BYTES: usize = 1 << 30;
 const FIRST_BLOCK_BYTES: usize = 16 << 10;
 /// A block for rows whose images are read with them: images are large.
 pub(super) const SMALL_BLOCK_BYTES: usize = 32 << 10;
-/// A block for plain rows: a thousand or two.
-pub(super) const BLOCK_BYTES: usize = 256 << 10;
+/// A block for plain rows. Short rows take some fifty times as much memory as records.
+pub(super) const BLOCK_BYTES: usize = 64 << 10;
 
 /// The first bytes of a file, which tell what it is.
 pub(super) const MAGIC_BYTES: usize = 6;

@@ -211,7 +211,7 @@ fn threads_and_blocks_change_nothing() {
     let text: String = (0..9000).map(row).collect();
     let files = [
         file(folder.path(), "1.jsonl", &text),
-        file(folder.path(), "2.jsonl", &text[..text.len() / 2].rsplit_once('\n').unwrap().0),
+        file(folder.path(), "2.jsonl", text[..text.len() / 2].rsplit_once('\n').unwrap().0),
     ];
     let read = |threads| {
         let stage = build(&files, json!({ "offset": 77, "limit": 11_000 })).unwrap_or_else(|_| panic!("it fits"));
