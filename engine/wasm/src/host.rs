@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ruminate_flow::digest::Digest;
 use ruminate_flow::event::Cancel;
-use wasmtime::{Store, Trap, UpdateDeadline};
 use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 use self::bindings::filter::{Filter, FilterPre};
 use self::bindings::mapper::ruminate::plugin::{logging, types};

@@ -169,8 +169,20 @@ impl<'a> Flow<'_, 'a> {
             *more += 1;
             self.worker.counts.hits += 1;
             self.queue.push_back(Slot::Again(unit.records, unit.content));
-            return Ok(());
+        } else {
+            self.look_up(unit, records)?;
         }
+        // Below another node on the device it waits for that one's end.
+        let waits_for_device = self.worker.device_above && self.worker.streaming();
+        let full = self.missing.len() >= self.stage.batch_units().max(1);
+        if !self.missing.is_empty() && !waits_for_device && (full || self.queue.len() >= MOST_WAITING) {
+            self.compute()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a unit's result from the store, or puts it among the missing.
+    fn look_up(&mut self, unit: Unit, records: u64) -> Result<(), StageError> {
         match find_unit(self.worker.job.store, &mut self.units, &unit)? {
             Found::Result(stored) => {
                 self.worker.counts.hits += 1;
@@ -189,12 +201,6 @@ impl<'a> Flow<'_, 'a> {
                 self.queue.push_back(Slot::First);
                 self.missing.push_back(unit);
             }
-        }
-        // Below another node on the device it waits for that one's end.
-        let waits_for_device = self.worker.device_above && self.worker.streaming();
-        let full = self.missing.len() >= self.stage.batch_units().max(1);
-        if !self.missing.is_empty() && !waits_for_device && (full || self.queue.len() >= MOST_WAITING) {
-            self.compute()?;
         }
         Ok(())
     }
