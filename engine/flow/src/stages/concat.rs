@@ -193,7 +193,7 @@ fn repeated(id: &str, first: usize, second: usize) -> StageError {
     ))
 }
 
-/// All ids so far. In memory is a hash of each, 9 to 18 bytes; the ids themselves are there to tell equal hashes from equal
+/// All ids so far. In memory is a hash of each, 10 to 21 bytes; the ids themselves are there to tell equal hashes from equal
 /// ids.
 struct Ids {
     hasher: RandomState,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use minijinja::Environment;
-use minijinja::machinery::ast::{BinOpKind, CallArg, CompareOpKind, Expr, UnaryOpKind};
+use minijinja::machinery::ast::{BinOpKind, CallArg, CompareOpKind, Expr, Test, UnaryOpKind};
 use minijinja::value::ValueKind;
 
 use super::Mistake;
@@ -71,16 +71,7 @@ impl Check<'_> {
                 let arguments = self.arguments(&filter.args);
                 self.filtered(filter.name, input, arguments.into_iter().next())
             }
-            Expr::Test(test) => {
-                self.known("test", test.name);
-                self.kind(&test.expr);
-                self.arguments(&test.args);
-                if ORDER_TESTS.contains(&test.name) {
-                    let message = format!("the test `is {}` compares values of any types", test.name);
-                    self.found.mistakes.push(Mistake::new(message, Some("write `<`, `<=`, `>` or `>=`")));
-                }
-                FieldKind::Bool
-            }
+            Expr::Test(test) => self.test(test),
             Expr::GetAttr(attribute) => {
                 self.kind(&attribute.expr);
                 FieldKind::Json
@@ -110,6 +101,17 @@ impl Check<'_> {
                 FieldKind::Json
             }
         }
+    }
+
+    fn test(&mut self, test: &Test<'_>) -> FieldKind {
+        self.known("test", test.name);
+        self.kind(&test.expr);
+        self.arguments(&test.args);
+        if ORDER_TESTS.contains(&test.name) {
+            let message = format!("the test `is {}` compares values of any types", test.name);
+            self.found.mistakes.push(Mistake::new(message, Some("write `<`, `<=`, `>` or `>=`")));
+        }
+        FieldKind::Bool
     }
 
     fn field(&mut self, name: &str) -> FieldKind {
