@@ -23,8 +23,12 @@ use super::image;
 use super::rows::shown;
 use super::writer::{WriteColumn, field_of};
 
-/// Rows that are turned into columns at a time, and the rows of a group where images are among them.
+/// Rows that are turned into columns at a time.
 const BATCH_ROWS: usize = 256;
+/// The same where images are among them.
+const IMAGE_ROWS: usize = 32;
+/// Rows of a group where images are among them.
+const IMAGE_GROUP_ROWS: usize = 256;
 /// Rows of a group. A reader holds a group in memory.
 const GROUP_ROWS: usize = 1 << 16;
 /// A group is closed early once it is this large.
@@ -38,6 +42,7 @@ pub(super) struct ParquetWriter {
     columns: Vec<WriteColumn>,
     /// Rows that do not fill a batch yet: batches do not depend on how rows came.
     pending: Vec<Record>,
+    batch_rows: usize,
     group_rows: usize,
 }
 
@@ -57,22 +62,23 @@ impl ParquetWriter {
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(StageError::failed)?;
         let has_images = columns.iter().any(|column| holds_images(&column.kind));
         // With images in it, a group of the usual size would not fit in memory.
-        let group_rows = if has_images { BATCH_ROWS } else { GROUP_ROWS };
-        Ok(Self { writer, schema, columns, pending: Vec::new(), group_rows })
+        let (batch_rows, group_rows) =
+            if has_images { (IMAGE_ROWS, IMAGE_GROUP_ROWS) } else { (BATCH_ROWS, GROUP_ROWS) };
+        Ok(Self { writer, schema, columns, pending: Vec::new(), batch_rows, group_rows })
     }
 
     pub(super) fn write(&mut self, mut records: &[Record], blobs: &dyn Blobs) -> Result<(), StageError> {
         while !records.is_empty() {
-            if self.pending.is_empty() && records.len() >= BATCH_ROWS {
-                let (batch, rest) = records.split_at(BATCH_ROWS);
+            if self.pending.is_empty() && records.len() >= self.batch_rows {
+                let (batch, rest) = records.split_at(self.batch_rows);
                 self.write_batch(batch, blobs)?;
                 records = rest;
                 continue;
             }
-            let (taken, rest) = records.split_at(records.len().min(BATCH_ROWS - self.pending.len()));
+            let (taken, rest) = records.split_at(records.len().min(self.batch_rows - self.pending.len()));
             self.pending.extend_from_slice(taken);
             records = rest;
-            if self.pending.len() == BATCH_ROWS {
+            if self.pending.len() == self.batch_rows {
                 let batch = std::mem::take(&mut self.pending);
                 self.write_batch(&batch, blobs)?;
             }
@@ -197,7 +203,7 @@ fn array_of(values: &[&Value], kind: &FieldKind, blobs: &dyn Blobs) -> Result<Ar
         FieldKind::Float => {
             let mut builder = Float64Builder::new();
             values.iter().for_each(|value| match value {
-                Value::Float(value) => builder.append_value(*value),
+                Value::Float(value) if value.is_finite() => builder.append_value(*value),
                 Value::Int(value) => builder.append_value(*value as f64),
                 _ => builder.append_null(),
             });

@@ -27,6 +27,7 @@ pub(super) fn put_cells(
         match value {
             None => out.write_field(&*record.id),
             Some(Value::Null) => out.write_field(""),
+            Some(Value::Float(number)) if !number.is_finite() => out.write_field(""),
             Some(Value::Text(text)) => out.write_field(&**text),
             Some(other) => out.write_field(to_json(other, blobs).map_err(CellError::Stage)?.to_string()),
         }

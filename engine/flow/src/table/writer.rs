@@ -15,6 +15,8 @@ use super::text_writer::{CellError, Packed, RowWriter, put_cells};
 
 /// Records that are looked at before the columns of Parquet and CSV are settled.
 const HEAD_RECORDS: usize = 4096;
+/// Bytes of text in them after which fewer must do.
+const HEAD_BYTES: usize = 32 << 20;
 /// Bytes that go to the disk, or to be packed, at a time.
 const BUFFER_BYTES: usize = 1 << 18;
 
@@ -81,9 +83,9 @@ pub(super) struct WriteColumn {
 ///
 /// The columns are the fields asked for in their order, or `id`, those of the schema in its order, and then the others by
 /// name. Parquet and CSV need them all before the first row: fields that the schema does not name are looked for in the
-/// first 4096 records, and a column of Parquet whose values there do not fit the schema gets a kind that holds them. JSON
+/// first 4096 records (fewer where these are long), and a column of Parquet whose values there do not fit the schema gets a kind that holds them. JSON
 /// lines take every field of every record. Values of kind `json`, and in CSV lists, are written as JSON text. Images stand
-/// as Hugging Face `datasets` keeps them: in Parquet as bytes, in text as `data:` URIs.
+/// as Hugging Face `datasets` keeps them: in Parquet as bytes, in text as `data:` URIs. In CSV, an empty text is no value.
 ///
 /// The same records give the same bytes, however they are handed over.
 pub struct Writer<'a> {
@@ -95,6 +97,7 @@ pub struct Writer<'a> {
     blobs: &'a dyn Blobs,
     /// The records in front of the first row that is written; `None` once the columns are settled.
     head: Option<Vec<Record>>,
+    head_bytes: usize,
     body: Option<Body>,
     records: u64,
 }
@@ -131,6 +134,7 @@ impl<'a> Writer<'a> {
             fields: fields.map(<[String]>::to_vec),
             blobs,
             head: None,
+            head_bytes: 0,
             body: None,
             records: 0,
         };
@@ -153,15 +157,15 @@ impl<'a> Writer<'a> {
     pub fn write(&mut self, records: &[Record]) -> Result<(), StageError> {
         self.records += records.len() as u64;
         let Some(head) = &mut self.head else { return self.put(records) };
-        let room = HEAD_RECORDS - head.len();
-        if records.len() < room {
-            head.extend_from_slice(records);
-            return Ok(());
+        for (index, record) in records.iter().enumerate() {
+            self.head_bytes += record.fields.values().map(size_of).sum::<usize>();
+            head.push(record.clone());
+            if head.len() >= HEAD_RECORDS || self.head_bytes >= HEAD_BYTES {
+                self.settle()?;
+                return self.put(records.get(index + 1..).unwrap_or_default());
+            }
         }
-        let (last, rest) = records.split_at(room);
-        head.extend_from_slice(last);
-        self.settle()?;
-        self.put(rest)
+        Ok(())
     }
 
     /// Ends the file: its bytes go to the disk, and it gets its name. Gives the number of records.
@@ -311,6 +315,16 @@ pub(super) fn field_of<'r>(record: &'r Record, name: &str) -> &'r Value {
     record.fields.get(name).unwrap_or(&Value::Null)
 }
 
+/// About how many bytes a value holds.
+fn size_of(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::List(values) => values.iter().map(size_of).sum(),
+        Value::Map(values) => values.iter().map(|(name, value)| name.len() + size_of(value)).sum(),
+        _ => 0,
+    }
+}
+
 /// Whether every value of `given` can be written in a column of `declared`.
 fn exactly(declared: &FieldKind, given: &FieldKind) -> bool {
     match (declared, given) {
@@ -330,8 +344,8 @@ fn only(record: &Record, columns: &[WriteColumn]) -> Result<(), StageError> {
     match record.fields.keys().find(|name| is_new(name)) {
         None => Ok(()),
         Some(name) => Err(StageError::failed(format!(
-            "record `{}`: no record among the first {HEAD_RECORDS} has its field `{name}`, and the columns of the file \
-             are settled by these; write JSON lines, or name the fields to write",
+            "record `{}`: none of the first records has its field `{name}`, and the columns of the file are settled by \
+             these; write JSON lines, or name the fields to write",
             record.id
         ))),
     }
