@@ -101,7 +101,8 @@ type Inputs<'a> = &'a [(&'static str, usize, &'static str)];
 
 fn node(kind: &'static str, line: usize, inputs: Inputs<'_>, outputs: &'static [&'static str], work: Work) -> Node {
     let traits = ModelTraits { vision: false, summary: "tiny".into() };
-    let (models, records): (Vec<_>, Vec<_>) = outputs.iter().partition(|port| **port == "model");
+    let (models, records): (Vec<&'static str>, Vec<&'static str>) =
+        outputs.iter().copied().partition(|port| *port == "model");
     let reads = inputs.iter().filter(|(_, _, from)| *from != "model").map(|(port, ..)| {
         let reads = Reads::default().allow("question", FieldKind::Json, None);
         (*port, reads.allow("answer", FieldKind::Json, None))
@@ -110,8 +111,8 @@ fn node(kind: &'static str, line: usize, inputs: Inputs<'_>, outputs: &'static [
         version: 1,
         identity: Json::Null,
         reads: reads.collect(),
-        schemas: records.into_iter().map(|port| (*port, Default::default())).collect(),
-        models: models.into_iter().map(|port| (*port, traits.clone())).collect(),
+        schemas: records.into_iter().map(|port| (port, Default::default())).collect(),
+        models: models.into_iter().map(|port| (port, traits.clone())).collect(),
         seeded: false,
         uses_device: false,
         work,

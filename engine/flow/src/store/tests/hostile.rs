@@ -45,7 +45,7 @@ impl Everything {
         put_units(opened, &key(), &units);
         opened.checkpoint(&key()).save(&parts).unwrap();
         let past = Past { key: action.key, seconds: Some(3.0) };
-        let history = History { nodes: [("sft".to_owned(), past)].into() };
+        let history = History { nodes: [("sft".to_owned(), past)].into(), ..History::default() };
         opened.save_history(Path::new("/graph.toml"), &history).unwrap();
         opened.flush().unwrap();
         Everything { records, units, parts, blobs }
