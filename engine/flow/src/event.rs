@@ -75,7 +75,7 @@ pub struct Counts {
     pub records_out: u64,
     /// Units of work taken from the store.
     pub hits: u64,
-    /// Units of work computed.
+    /// Units of work that were not in the store. Of several with the same content one is computed for all.
     pub computed: u64,
     /// Records dropped.
     pub dropped: u64,

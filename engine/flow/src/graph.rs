@@ -50,6 +50,8 @@ pub struct Node {
     pub position: Position,
     /// Where each option and edge given in the file stands, by name.
     pub option_positions: BTreeMap<String, Position>,
+    /// The options that were set on the command line, in full or in part: `KEY=VALUE` by name.
+    pub option_settings: BTreeMap<String, String>,
 }
 
 /// What happens when something of a node fails. No part of a key: a failure is never cached.

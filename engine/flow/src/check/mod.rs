@@ -24,7 +24,7 @@ use self::nodes::NodeDraft;
 use self::repeat::Unrolled;
 use crate::diagnostic::{Diagnostic, Diagnostics, Lines, Place};
 use crate::digest::Digest;
-use crate::document::{Content, Entry, Environment, Table, parse, read_source};
+use crate::document::{Content, Entry, Environment, Item, Table, parse, read_source};
 use crate::error::StageError;
 use crate::graph::{Edge, Graph, Node, NodeId, Position};
 use crate::model::Model;
@@ -266,6 +266,8 @@ fn finish(draft: NodeDraft<'_>, stage: Stage, lines: &Lines, source: &str) -> Op
     let many = draft.inputs.keys().filter(|port| !option_positions.contains_key(**port));
     let many = many.filter_map(|port| Some(((*port).to_owned(), position(&draft.input_place(port)?)?)));
     option_positions.extend(many.collect::<Vec<_>>());
+    let entries = draft.table.iter().flat_map(|table| &table.0);
+    let option_settings = entries.filter_map(|(key, entry)| Some((key.clone(), setting_in(entry)?))).collect();
     Some(Node {
         name: draft.name,
         kind: kind.name(),
@@ -276,5 +278,24 @@ fn finish(draft: NodeDraft<'_>, stage: Stage, lines: &Lines, source: &str) -> Op
         policy: draft.policy,
         position: position(&draft.place).unwrap_or(Position { line: 1, column: 1 }),
         option_positions,
+        option_settings,
     })
+}
+
+/// The setting of the command line from which an entry, or something in it, comes.
+fn setting_in(entry: &Entry) -> Option<String> {
+    fn of_item(item: &Item) -> Option<String> {
+        if let Place::Setting(setting) = &item.place {
+            return Some(setting.clone());
+        }
+        match &item.content {
+            Content::Table(table) => table.0.values().find_map(setting_in),
+            Content::List(items) => items.iter().find_map(of_item),
+            _ => None,
+        }
+    }
+    match &entry.key {
+        Place::Setting(setting) => Some(setting.clone()),
+        _ => of_item(&entry.item),
+    }
 }

@@ -150,11 +150,13 @@ impl Explainer<'_> {
         let Some(old) = self.job.past(id) else { return Some("it has not run before".to_owned()) };
         let node = self.node(id);
         let changes = NodeKey::changes(&old, key).into_iter().map(|change| {
-            match change.option.and_then(|option| node.option_positions.get(&option)) {
-                Some(place) => {
+            let option = change.option.unwrap_or_default();
+            match (node.option_settings.get(&option), node.option_positions.get(&option)) {
+                (Some(setting), _) => format!("--set {setting}: {}", change.text),
+                (None, Some(place)) => {
                     format!("{}:{}:{}: {}", self.job.graph.path.display(), place.line, place.column, change.text)
                 }
-                None => change.text,
+                (None, None) => change.text,
             }
         });
         let changes: Vec<_> = changes.collect();

@@ -42,7 +42,7 @@ struct Flow<'w, 'a> {
     repeated: HashMap<Digest, (Vec<Row>, Vec<Dropped>)>,
     output: Vec<Record>,
     records_done: u64,
-    /// Over what became of every unit: with the identity of the input, the identity of the output.
+    /// Over the rows of every unit: with the identity of the input, the identity of the output.
     outcomes: blake3::Hasher,
     undigested: Vec<u8>,
     blobs: Vec<Digest>,
@@ -165,9 +165,9 @@ impl<'a> Flow<'_, 'a> {
         let records = unit.records.len() as u64;
         self.worker.finding.records += records;
         if let Some(more) = self.awaited.get_mut(&unit.content) {
-            // The same content twice is computed once.
+            // The same content twice is computed once. It counts as computed: the store did not have it.
             *more += 1;
-            self.worker.counts.hits += 1;
+            self.worker.counts.computed += 1;
             self.queue.push_back(Slot::Again(unit.records, unit.content));
         } else {
             self.look_up(unit, records)?;
@@ -185,9 +185,13 @@ impl<'a> Flow<'_, 'a> {
     fn look_up(&mut self, unit: Unit, records: u64) -> Result<(), StageError> {
         match find_unit(self.worker.job.store, &mut self.units, &unit)? {
             Found::Result(stored) => {
-                self.worker.counts.hits += 1;
+                if self.units.found_own() {
+                    self.worker.counts.computed += 1;
+                } else {
+                    self.worker.counts.hits += 1;
+                    self.seconds += stored.seconds;
+                }
                 self.worker.finding.cached += records;
-                self.seconds += stored.seconds;
                 self.queue.push_back(Slot::Ready(unit.records, stored.rows, stored.drops));
             }
             Found::Failure(stored) if self.worker.job.dry => {
@@ -304,7 +308,8 @@ impl<'a> Flow<'_, 'a> {
 
     /// Sends one unit's records on, with what became of them.
     fn pass(&mut self, records: Vec<Record>, rows: Vec<Row>, drops: Vec<Dropped>) {
-        codec::put_outcome(&rows, &drops, &mut self.undigested);
+        // Why a record does not go on is no part of what goes on.
+        codec::put_outcome(&rows, &[], &mut self.undigested);
         if self.undigested.len() >= DIGEST_BYTES {
             self.outcomes.update(&self.undigested);
             self.undigested.clear();

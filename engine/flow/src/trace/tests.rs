@@ -127,6 +127,7 @@ fn node(kind: &'static str, line: usize, inputs: Inputs<'_>, outputs: &'static [
         policy: Default::default(),
         position: Position { line, column: 1 },
         option_positions: BTreeMap::new(),
+        option_settings: BTreeMap::new(),
     }
 }
 

@@ -169,6 +169,7 @@ fn build(
         policy: Default::default(),
         position: Position { line: 1, column: 1 },
         option_positions: BTreeMap::new(),
+        option_settings: BTreeMap::new(),
     }
 }
 

@@ -29,15 +29,16 @@ const LARGE: u64 = 4 << 20;
 const LARGE_PART: u64 = 64;
 
 impl Units<'_> {
-    /// Merges the last files as long as there are many of a size.
-    pub(super) fn merge_small(&mut self) -> Result<(), StageError> {
+    /// Merges the last files as long as there are many of a size. `old`: those too that were there before this handle. Not
+    /// in the middle of its work: what it added is told from what was stored by the files.
+    pub(super) fn merge_small(&mut self, old: bool) -> Result<(), StageError> {
         loop {
             let total: u64 = self.files.iter().map(|file| file.size).sum();
             let large = LARGE.max(total / LARGE_PART);
             let Some(last) = self.files.last() else { return Ok(()) };
             let class = size_class(last.size);
             let alike = |file: &&UnitFile| {
-                file.size <= large && size_class(file.size) <= class && (!self.fresh || file.generation > 0)
+                file.size <= large && size_class(file.size) <= class && (file.generation > 0 || (old && !self.fresh))
             };
             let count = self.files.iter().rev().take_while(alike).count();
             if count < FAN || !self.merge(self.files.len() - count..self.files.len())? {

@@ -85,6 +85,8 @@ pub struct Units<'a> {
     other: Option<Cursor>,
     blocks: Cache<Arc<Block>>,
     indexes: Cache<Arc<Vec<u8>>>,
+    /// The entry that was found last was added by this handle.
+    found_own: bool,
     /// Look-ups that went to the indexes.
     searches: u32,
     filtering: bool,
@@ -136,6 +138,7 @@ impl Store {
             other: None,
             blocks: Cache::new(CACHE_BYTES / 4 * 3),
             indexes: Cache::new(CACHE_BYTES / 4),
+            found_own: false,
             searches: 0,
             filtering: false,
             names: Vec::new(),
@@ -152,6 +155,11 @@ impl Units<'_> {
     pub fn get(&mut self, content: &Digest) -> Result<Option<StoredUnit>, StageError> {
         let Some((block, at)) = self.find(content)? else { return Ok(None) };
         Ok(block.unit(at, &mut self.names))
+    }
+
+    /// Whether the result that was found last was added by this handle: it was not stored before.
+    pub fn found_own(&self) -> bool {
+        self.found_own
     }
 
     /// Whether there is a result for this content.
@@ -202,7 +210,7 @@ impl Units<'_> {
     /// The disk's; what was added stays in memory.
     pub fn flush(&mut self) -> Result<(), StageError> {
         self.write_pending()?;
-        self.merge_small()
+        self.merge_small(false)
     }
 
     /// Writes what was added and tidies up: few files are left of many, and what was replaced is gone.
@@ -215,7 +223,7 @@ impl Units<'_> {
         if added {
             self.drop_replaced()?;
             self.merge_own()?;
-            self.merge_small()?;
+            self.merge_small(true)?;
         }
         Ok(())
     }

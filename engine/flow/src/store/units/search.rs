@@ -77,6 +77,7 @@ impl Units<'_> {
                 for at in ahead {
                     if cursor.loaded.content(at) == content.bytes() {
                         cursor.at = at + 1;
+                        self.found_own = cursor.generation > 0;
                         return Ok(Some((cursor.loaded.clone(), at)));
                     }
                 }
@@ -123,6 +124,7 @@ impl Units<'_> {
     fn search(&mut self, content: &Digest, oldest: u32) -> Result<Option<Found>, StageError> {
         let mut failed = None;
         if let Some((block, at)) = self.in_pending(content, oldest) {
+            self.found_own = true;
             if !block.failed(at) {
                 return Ok(Some((Arc::new(block), at)));
             }
@@ -178,6 +180,7 @@ impl Units<'_> {
                 failed = failed.or(Some((loaded, at)));
                 continue;
             }
+            self.found_own = generation > 0;
             let cursor = Cursor { file: id, generation, block, at: at + 1, loaded: loaded.clone() };
             self.other = self.cursor.replace(cursor);
             return Ok(Part::Here(Some((loaded, at))));

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the fuzz target with a stable compiler and runs it: `fuzz/run.sh [SECONDS]` (default 60). The options are those of
+# Builds the fuzz target with a stable compiler and runs it: `tests/fuzz/run.sh [SECONDS]` (default 60). The options are those of
 # cargo-fuzz, without the address sanitizer, which needs a nightly compiler; `unsafe` is denied in the engine.
-# The corpus begins with the repository's graphs, right ones and broken ones, and with fuzz/seeds. A finding lies in fuzz/artifacts.
+# The corpus begins with the repository's graphs, right ones and broken ones, and with seeds. A finding lies in artifacts.
 set -eu
 cd "$(dirname "$0")"
 seconds="${1:-60}"
@@ -12,7 +12,7 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 cargo build --release --target "$target" --bin graph
 mkdir -p corpus/graph artifacts/graph
 # The kinds and files of the target stand for those of the graphs.
-for graph in ../graphs/*.toml ../tests/cases/graph-errors/*/graph.toml seeds/*.toml; do
+for graph in ../../graphs/*.toml ../cases/graph-errors/*/graph.toml seeds/*.toml; do
     sed -E -e 's#"[^"]*\.(jsonl|parquet)"#"data.jsonl"#' -e 's#"[^"]*/models[^"]*"#"model"#' \
         -e 's#"(caption|wasm|filter-shortest-correct)"#"reasoning-sample"#' -e 's#"(grpo|eval)"#"sft"#' \
         "$graph" >"corpus/graph/$(echo "$graph" | tr -d . | tr / _)"
