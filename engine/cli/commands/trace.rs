@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use ruminate_flow::diagnostic::list;
+use ruminate_flow::stage::PortKind;
 use ruminate_flow::trace::{self, Subject, Trace, TraceError, TraceOptions, TracedModel, TracedRecord};
 use serde_json::Value as Json;
 
@@ -103,7 +104,14 @@ fn explain(project: &Project, arguments: &TraceArguments, options: &TraceOptions
             if !complete {
                 return Failure::Failed(format!("{text}\n`{name}` is not complete yet; run `{run}`"));
             }
-            let show = command(&arguments.project, "show", &[name]);
+            // A node's bare name is its first output, which may be a model.
+            let ports = project.outputs_of(options.node);
+            let records = ports.iter().find(|port| port.kind == PortKind::Records);
+            let output = match (options.port.or(records.map(|port| port.name)), ports.first()) {
+                (Some(port), Some(first)) if port != first.name => format!("{name}.{port}"),
+                _ => name.to_string(),
+            };
+            let show = command(&arguments.project, "show", &[&output]);
             Failure::Input(format!("{text}\n`{show} --json` lists all of them, with --dropped what it left out"))
         }
     }
@@ -159,13 +167,13 @@ fn headline(trace: &Trace) -> String {
     // A model at rest has no node and no kind.
     parts.extend(trace.at.iter().flat_map(|at| [trace.kind.clone(), at.clone()]));
     parts.extend(trace.key.map(|key| format!("key {}", key.short())));
-    let about = paint(QUIET, parts.join("  "));
+    let about = if parts.is_empty() { String::new() } else { format!("  {}", paint(QUIET, parts.join("  "))) };
     match &trace.subject {
         Subject::Record(record) => {
             let id = paint(STRONG, printable(&record.id));
-            format!("{id}  of {}  {about}", paint(STRONG, &trace.node))
+            format!("{id}  of {}{about}", paint(STRONG, &trace.node))
         }
-        Subject::Model(_) => format!("model {}  {about}", paint(STRONG, &trace.node)).trim_end().to_owned(),
+        Subject::Model(_) => format!("model {}{about}", paint(STRONG, &trace.node)),
     }
 }
 
