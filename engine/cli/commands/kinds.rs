@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use ruminate_flow::diagnostic::{list, nearest};
+use ruminate_flow::graph::POLICY_KEYS;
 use ruminate_flow::options::{OptionKind, OptionSpec};
 use ruminate_flow::stage::{Kind, Port, PortKind};
 use serde_json::{Value as Json, json};
@@ -12,36 +13,6 @@ use crate::failure::Failure;
 use crate::registry::registry;
 use crate::tables::{Align, Table};
 use crate::terminal::{self, QUIET, STRONG, paint};
-
-/// A key that every node takes, whatever its kind.
-struct Policy {
-    name: &'static str,
-    kind: &'static str,
-    default: &'static str,
-    doc: &'static str,
-}
-
-const POLICIES: [Policy; 3] = [
-    Policy {
-        name: "on-error",
-        kind: "fail | drop",
-        default: "\"fail\"",
-        doc: "What follows when a record failed at every try: the node fails, or the record is dropped with the failure as \
-              the reason. `drop` is for kinds that work record by record.",
-    },
-    Policy {
-        name: "retries",
-        kind: "int, 0 to 100",
-        default: "0",
-        doc: "How often more a record is tried after it failed; the whole node where it does not work record by record.",
-    },
-    Policy {
-        name: "timeout",
-        kind: "float, above 0",
-        default: "none",
-        doc: "Seconds that one try may take. After that it has failed.",
-    },
-];
 
 /// Prints all kinds, or one in full.
 ///
@@ -98,10 +69,9 @@ fn as_text(kind: &dyn Kind) -> String {
         }
         text.extend(["\n", &table.render(columns)]);
     }
-    let mut table =
-        Table::new(&[("any node", Align::Left), ("type", Align::Left), ("default", Align::Left), ("", Align::Left)]);
-    for policy in POLICIES {
-        table.row([policy.name, policy.kind, policy.default, policy.doc].map(str::to_owned));
+    let mut table = Table::new(&[("any node", Align::Left), ("type", Align::Left), ("", Align::Left)]);
+    for (name, kind, doc) in POLICY_KEYS {
+        table.row([name, kind, doc].map(str::to_owned));
     }
     text.extend(["\n", &table.render(columns)]);
     text
@@ -117,16 +87,13 @@ fn as_json(kind: &dyn Kind) -> Json {
             "identity": option.identity, "doc": option.doc,
         })
     };
-    let policy = |policy: &Policy| {
-        let default = serde_json::from_str::<Json>(policy.default).ok();
-        json!({"name": policy.name, "type": policy.kind, "default": default, "doc": policy.doc})
-    };
+    let policy = |(name, kind, doc): &(&str, &str, &str)| json!({"name": name, "type": kind, "doc": doc});
     json!({
         "kind": kind.name(), "summary": kind.summary(),
         "inputs": kind.inputs().iter().map(port).collect::<Vec<_>>(),
         "outputs": kind.outputs().iter().map(port).collect::<Vec<_>>(),
         "options": kind.options().iter().map(option).collect::<Vec<_>>(),
-        "any_node": POLICIES.iter().map(policy).collect::<Vec<_>>(),
+        "any_node": POLICY_KEYS.iter().map(policy).collect::<Vec<_>>(),
     })
 }
 
