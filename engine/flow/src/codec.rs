@@ -298,7 +298,8 @@ mod tests {
         let blob = Blob { digest: Digest::of(b"x"), bytes: 300, media_type: "image/png".into() };
         fields.insert("image".into(), Value::Blob(blob));
         let record = Record { id: "p1/0".into(), fields: fields.clone() };
-        let rows = vec![Row { source: 0, child: None, fields: Fields::new() }, Row { source: 3, child: Some(0), fields }];
+        let rows =
+            vec![Row { source: 0, child: None, fields: Fields::new() }, Row { source: 3, child: Some(0), fields }];
         let drops = vec![Dropped { source: 200, reason: "why".into() }];
         let mut bytes = Vec::new();
         put_record(&record, &mut bytes);

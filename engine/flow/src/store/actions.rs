@@ -11,8 +11,8 @@ use crate::error::StageError;
 use crate::record::Value;
 use crate::stage::Dropped;
 
-use super::segments::Segment;
 use super::Store;
+use super::segments::Segment;
 
 /// What a source or a set stage gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

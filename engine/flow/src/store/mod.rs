@@ -259,10 +259,7 @@ pub(crate) fn failed_write(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Err
         let source = if full {
             let text = error.to_string();
             let reason = text.split(" (os error").next().unwrap_or(&text);
-            std::io::Error::new(
-                error.kind(),
-                format!("{reason}; free space and run again: what is finished is kept"),
-            )
+            std::io::Error::new(error.kind(), format!("{reason}; free space and run again: what is finished is kept"))
         } else {
             error
         };

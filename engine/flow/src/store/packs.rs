@@ -104,7 +104,9 @@ impl Store {
                     packs.forget(&path);
                     self.scan_packs(&mut packs)?;
                 }
-                Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(StageError::io("read", path)(error)),
+                Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
+                    return Err(StageError::io("read", path)(error));
+                }
                 _ => {
                     self.replace_pack(&mut packs, &path)?;
                     return Ok(None);
@@ -129,8 +131,8 @@ impl Store {
             self.note_lost_in("packs");
         }
         packs.scanned = true;
-        packs.listed = modified(&folder)
-            .filter(|time| SystemTime::now().duration_since(*time).is_ok_and(|age| age > SETTLED));
+        packs.listed =
+            modified(&folder).filter(|time| SystemTime::now().duration_since(*time).is_ok_and(|age| age > SETTLED));
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -291,9 +293,12 @@ pub(super) fn read_index(file: &File) -> io::Result<Option<(Digest, Vec<Entry>)>
         return Ok(None);
     }
     let entries: Vec<_> = index.chunks_exact(ENTRY_BYTES).filter_map(Entry::read).collect();
-    let covered = entries.iter().try_fold(0u64, |end, entry| {
-        if entry.offset == end { end.checked_add(entry.length) } else { None }
-    });
+    let covered = entries.iter().try_fold(
+        0u64,
+        |end, entry| {
+            if entry.offset == end { end.checked_add(entry.length) } else { None }
+        },
+    );
     Ok((covered == Some(start)).then_some((digest, entries)))
 }
 

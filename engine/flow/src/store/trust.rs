@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::error::StageError;
 
 use super::blocks::{Footer, Mark, blocks_are_whole};
-use super::{Store, lock, packs, segments, stamps, unseal, units};
+use super::{Store, lock, packs, segments, stamps, units, unseal};
 
 impl Store {
     /// Whether the file at this path from the root on is there and whole: known from its size, inode and modification time if

@@ -69,7 +69,8 @@ impl Store {
         let mut usage: BTreeMap<String, Usage> = BTreeMap::new();
         for file in self.all_files()? {
             let what = file.relative.split('/').next().unwrap_or_default();
-            let entry = usage.entry(what.to_owned()).or_insert_with(|| Usage { what: what.to_owned(), files: 0, bytes: 0 });
+            let entry =
+                usage.entry(what.to_owned()).or_insert_with(|| Usage { what: what.to_owned(), files: 0, bytes: 0 });
             entry.files += 1;
             entry.bytes += file.bytes;
         }

@@ -69,7 +69,8 @@ fn a_full_disk_is_an_error_and_a_later_run_goes_on() {
     put_units(&opened, &content(2), &[plain(7)]);
     drop(opened);
     // Without the signal a write over the limit is an error, as on a full disk. 128 blocks of 512 bytes or 1 KiB.
-    let script = r#"trap '' XFSZ; ulimit -f 128; exec "$0" --exact store::tests::disk::write_under_a_limit --nocapture"#;
+    let script =
+        r#"trap '' XFSZ; ulimit -f 128; exec "$0" --exact store::tests::disk::write_under_a_limit --nocapture"#;
     let program = std::env::current_exe().unwrap();
     let output = Command::new("sh")
         .args(["-c", script])

@@ -104,7 +104,10 @@ fn harm(name: &str, harm: impl Fn(&Path)) {
     if let [note] = notes.as_slice() {
         assert!(note.contains(name) && (note.contains("is damaged") || note.contains("is missing")), "{note}");
     }
-    assert!(missing > 0 || ["stamps", "lock", "about.json", "units"].iter().any(|known| name.contains(known)), "{name}");
+    assert!(
+        missing > 0 || ["stamps", "lock", "about.json", "units"].iter().any(|known| name.contains(known)),
+        "{name}"
+    );
     drop(opened);
     let opened = store(folder.path());
     let everything = Everything::put(&opened);
@@ -116,9 +119,8 @@ fn harm(name: &str, harm: impl Fn(&Path)) {
 }
 
 /// One file of each kind, by a part of its path.
-const KINDS: [&str; 9] = [
-    "/actions/", "/segments/", ".units", "/blobs/", ".pack", "manifest.json", "/checkpoints/", "/graphs/", "stamps",
-];
+const KINDS: [&str; 9] =
+    ["/actions/", "/segments/", ".units", "/blobs/", ".pack", "manifest.json", "/checkpoints/", "/graphs/", "stamps"];
 
 #[test]
 fn every_kind_of_file_may_be_missing_cut_or_flipped() {
@@ -175,7 +177,8 @@ fn verified_says_whether_a_file_is_there_and_whole() {
     let folder = tempfile::tempdir().unwrap();
     Everything::put(&store(folder.path()));
     let root = folder.path().join("store");
-    let paths: Vec<_> = live(&root).into_iter().filter(|path| !path.ends_with("lock") && !path.ends_with("stamps")).collect();
+    let paths: Vec<_> =
+        live(&root).into_iter().filter(|path| !path.ends_with("lock") && !path.ends_with("stamps")).collect();
     for path in paths {
         let relative = path.strip_prefix(&root).unwrap().to_str().unwrap();
         let opened = store(folder.path());

@@ -292,9 +292,7 @@ pub(super) fn entries_in(index: &[u8], prefix: u64) -> impl Iterator<Item = u32>
 /// The contents' beginnings in an index block.
 pub(super) fn prefixes_in(index: &[u8]) -> impl Iterator<Item = (u64, u32)> {
     let (entries, _) = index.as_chunks::<INDEX_ENTRY_BYTES>();
-    entries
-        .iter()
-        .map(|entry| (prefix_of(&entry[..]), u32::from_le_bytes([entry[8], entry[9], entry[10], entry[11]])))
+    entries.iter().map(|entry| (prefix_of(&entry[..]), u32::from_le_bytes([entry[8], entry[9], entry[10], entry[11]])))
 }
 
 /// The first eight bytes of a content, as in [`crate::digest::Digest::seed`].

@@ -340,13 +340,7 @@ impl Units<'_> {
 impl Pending {
     fn new() -> Pending {
         let builder = FileBuilder::new(Vec::new());
-        Pending {
-            builder,
-            by_prefix: HashMap::default(),
-            dead: HashSet::new(),
-            cost: 0.0,
-            since: Instant::now(),
-        }
+        Pending { builder, by_prefix: HashMap::default(), dead: HashSet::new(), cost: 0.0, since: Instant::now() }
     }
 
     fn replace(&mut self, builder: FileBuilder<Vec<u8>>) {
