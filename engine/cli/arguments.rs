@@ -94,6 +94,7 @@ pub(crate) enum StoreCommand {
 
 /// `store gc`.
 #[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("kept").required(true).args(["keep", "keep_nothing"])))]
 #[command(after_help = "\
 Everything that the kept graphs have computed stays whole. Of the rest, what is cheapest to recompute per byte goes first:
 all of it, or with --max-size only as much as makes the store fit.
@@ -104,10 +105,10 @@ Examples:
   ruminate store gc --keep-nothing --max-size 10GiB")]
 pub(crate) struct GcArguments {
     /// Graphs whose results stay whole, as they are computed without --set
-    #[arg(long, value_name = "GRAPH", num_args = 1.., required_unless_present = "keep_nothing")]
+    #[arg(long, value_name = "GRAPH", num_args = 1..)]
     pub(crate) keep: Vec<PathBuf>,
     /// Keep no graph's results
-    #[arg(long, conflicts_with = "keep")]
+    #[arg(long)]
     pub(crate) keep_nothing: bool,
     /// Let other results stay until the store is this large: 10GB, 500MiB
     #[arg(long, value_name = "SIZE", value_parser = read_size)]

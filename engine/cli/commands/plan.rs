@@ -88,12 +88,7 @@ fn totals(nodes: &[NodePlan]) -> String {
     }
     match (work.len() - known.len()) as u64 {
         0 => {}
-        unknown if known.is_empty() => {
-            text.push_str(&format!(
-                "; {} never ran, so there is no telling how long",
-                if unknown == 1 { "it" } else { "they" }
-            ));
-        }
+        _ if known.is_empty() => text.push_str("; there is no last time to go by"),
         unknown => text.push_str(&format!(", and {} that never ran", plural(unknown, "node"))),
     }
     text
@@ -154,7 +149,7 @@ mod tests {
                 vec![run, quarter_left, waits.clone()],
                 "3 nodes: 1 run, 1 partial, 1 waits; about 1 min 10 s by last time, and 1 node that never ran",
             ),
-            (vec![waits], "1 node: 1 waits; it never ran, so there is no telling how long"),
+            (vec![waits], "1 node: 1 waits; there is no last time to go by"),
         ];
         for (nodes, text) in cases {
             assert_eq!(totals(&nodes), text);

@@ -158,10 +158,10 @@ impl<'a> View<'a> {
                 terminal::say(&paint(QUIET, said));
             }
         } else if !self.arguments.json {
-            let said = if self.enough {
-                format!("the first {}; see more with --limit N", plural(self.shown, "record"))
-            } else {
-                plural(self.seen, "record")
+            let said = match self.shown {
+                _ if !self.enough => plural(self.seen, "record"),
+                1 => "the first record; see more with --limit N".to_owned(),
+                shown => format!("the first {}; see more with --limit N", plural(shown, "record")),
             };
             terminal::say(&paint(QUIET, said));
         }

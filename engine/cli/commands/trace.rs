@@ -1,8 +1,10 @@
 //! `ruminate trace`: a record walked back to its source, as a tree for people or as nested JSON.
 
 use std::io::Write;
+use std::path::Path;
 
 use ruminate_flow::diagnostic::list;
+use ruminate_flow::stage::PortKind;
 use ruminate_flow::trace::{self, Subject, Trace, TraceError, TraceOptions, TracedModel, TracedRecord};
 use serde_json::Value as Json;
 
@@ -97,14 +99,29 @@ fn explain(project: &Project, arguments: &TraceArguments, options: &TraceOptions
             let mut text = format!("`{name}` has no record `{id}`");
             if !nearest.is_empty() {
                 let names: Vec<_> = nearest.iter().map(|id| format!("`{id}`")).collect();
-                text.push_str(&format!("; did you mean {}?", names.join(" or ")));
+                text.push_str(&format!("; did you mean {}?", either(&names)));
             }
             if !complete {
                 return Failure::Failed(format!("{text}\n`{name}` is not complete yet; run `{run}`"));
             }
-            let show = command(&arguments.project, "show", &[name]);
+            // A node's bare name is its first output, which may be a model.
+            let ports = project.outputs_of(options.node);
+            let records = ports.iter().find(|port| port.kind == PortKind::Records);
+            let output = match (options.port.or(records.map(|port| port.name)), ports.first()) {
+                (Some(port), Some(first)) if port != first.name => format!("{name}.{port}"),
+                _ => name.to_string(),
+            };
+            let show = command(&arguments.project, "show", &[&output]);
             Failure::Input(format!("{text}\n`{show} --json` lists all of them, with --dropped what it left out"))
         }
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn either(names: &[String]) -> String {
+    match names {
+        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        names => names.concat(),
     }
 }
 
@@ -146,16 +163,17 @@ fn draw(trace: &Trace, text: &mut String, first: &str, rest: &str, columns: usiz
 
 /// `record p1/0 of `traces`  reasoning-sample  graphs/smoke.toml:35:1  key 9c1d2e3f4a5b`.
 fn headline(trace: &Trace) -> String {
-    let mut parts = vec![trace.kind.clone()];
-    parts.extend(trace.at.clone());
+    let mut parts = Vec::new();
+    // A model at rest has no node and no kind.
+    parts.extend(trace.at.iter().flat_map(|at| [trace.kind.clone(), at.clone()]));
     parts.extend(trace.key.map(|key| format!("key {}", key.short())));
-    let about = paint(QUIET, parts.join("  "));
+    let about = if parts.is_empty() { String::new() } else { format!("  {}", paint(QUIET, parts.join("  "))) };
     match &trace.subject {
         Subject::Record(record) => {
             let id = paint(STRONG, printable(&record.id));
-            format!("{id}  of {}  {about}", paint(STRONG, &trace.node))
+            format!("{id}  of {}{about}", paint(STRONG, &trace.node))
         }
-        Subject::Model(_) => format!("model {}  {about}", paint(STRONG, &trace.node)),
+        Subject::Model(_) => format!("model {}{about}", paint(STRONG, &trace.node)),
     }
 }
 
@@ -169,14 +187,21 @@ fn details(trace: &Trace, width: usize) -> Vec<String> {
         Subject::Model(model) => model_lines(trace, model, width),
     };
     let identity = match &trace.identity {
-        Json::Object(values) => values.iter().filter(|(_, value)| !value.is_object()).collect(),
+        // What stands among the options is not said twice.
+        Json::Object(values) => {
+            let new = |(name, value): &(&String, &Json)| !value.is_object() && !trace.options.contains_key(*name);
+            values.iter().filter(new).collect()
+        }
         _ => Vec::new(),
     };
-    let options = trace.options.iter().chain(identity).filter(|(_, value)| !value.is_null());
+    let options = trace.options.iter().chain(identity).filter(|(_, value)| !is_nothing(value));
     let settings: Vec<_> = options.map(|(name, value)| format!("{name}\u{a0}=\u{a0}{}", setting(value))).collect();
     if !settings.is_empty() {
         let settings = settings.join("  ");
-        let wrapped = textwrap::wrap(&settings, width).into_iter();
+        // A setting stays on its line: names have hyphens.
+        let splitter = textwrap::WordSplitter::NoHyphenation;
+        let options = textwrap::Options::new(width).word_separator(textwrap::WordSeparator::AsciiSpace);
+        let wrapped = textwrap::wrap(&settings, options.word_splitter(splitter)).into_iter();
         lines.extend(wrapped.map(|line| paint(QUIET, line.replace('\u{a0}', " "))));
     }
     lines
@@ -210,7 +235,7 @@ fn file_lines(trace: &Trace, row: Option<u64>) -> Vec<String> {
     let mut lines = Vec::new();
     for (index, file) in trace.files.iter().take(FILES_MAX).enumerate() {
         let row = row.as_deref().filter(|_| index == 0).map_or(String::new(), |row| format!("  {row}"));
-        lines.push(format!("{}{row}  {}", file.path.display(), paint(QUIET, file.digest.short())));
+        lines.push(format!("{}{row}  {}", tidy(&file.path), paint(QUIET, file.digest.short())));
     }
     if trace.files.len() > FILES_MAX {
         lines.push(paint(QUIET, format!("… {} more files", trace.files.len() - FILES_MAX)));
@@ -223,7 +248,7 @@ fn model_lines(trace: &Trace, model: &TracedModel, width: usize) -> Vec<String> 
     let digest = paint(QUIET, model.digest.short());
     let what = if trace.at.is_some() { "checkpoint" } else { "files" };
     lines.push(format!("{what} {digest}  {}", model.summary));
-    lines.extend(trace.files.iter().map(|file| file.path.display().to_string()));
+    lines.extend(trace.files.iter().map(|file| tidy(&file.path)));
     let Some(training) = &model.training else { return lines };
     let steps = plural(training.steps, "step");
     lines.push(match training.records_in {
@@ -255,6 +280,26 @@ fn model_lines(trace: &Trace, model: &TracedModel, width: usize) -> Vec<String> 
         ));
     }
     lines
+}
+
+/// Whether a setting says nothing: none, or an empty list or table.
+fn is_nothing(value: &Json) -> bool {
+    match value {
+        Json::Null => true,
+        Json::Array(values) => values.is_empty(),
+        Json::Object(values) => values.is_empty(),
+        _ => false,
+    }
+}
+
+/// A path as it is found from here, without the detour over the graph's folder.
+fn tidy(path: &Path) -> String {
+    let whole = path.canonicalize().ok();
+    let here = std::env::current_dir().and_then(|folder| folder.canonicalize()).ok();
+    match (&whole, &here) {
+        (Some(whole), Some(here)) => whole.strip_prefix(here).unwrap_or(whole).display().to_string(),
+        _ => path.display().to_string(),
+    }
 }
 
 /// A setting in a line of settings: long texts are cut.
