@@ -60,7 +60,8 @@ fn records(store: &Store) -> Vec<Record> {
 #[test]
 fn tables_open_in_what_people_open_tables_with() {
     let python = std::env::var("RUMINATE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has_pyarrow = Command::new(&python).args(["-c", "import pyarrow"]).output().is_ok_and(|ran| ran.status.success());
+    let has_pyarrow =
+        Command::new(&python).args(["-c", "import pyarrow"]).output().is_ok_and(|ran| ran.status.success());
     if !has_pyarrow {
         println!("skipped: `{python}` has no pyarrow");
         return;
