@@ -1,12 +1,8 @@
 #!/bin/sh
 # Builds the fuzz target with a stable compiler and runs it: `tests/fuzz/run.sh [SECONDS]` (default 60). The options are those of
 # cargo-fuzz, without the address sanitizer, which needs a nightly compiler; `unsafe` is denied in the engine.
-<<<<<<< HEAD:tests/fuzz/run.sh
-# The corpus begins with the repository's graphs, right ones and broken ones, and with seeds. A finding lies in artifacts.
-=======
 # A unit may take long by the clock where the machine is busy: it runs with the lowest priority.
-# The corpus begins with the repository's graphs, right ones and broken ones, and with fuzz/seeds. A finding lies in fuzz/artifacts.
->>>>>>> w-check:fuzz/run.sh
+# The corpus begins with the repository's graphs, right ones and broken ones, and with seeds. A finding lies in artifacts.
 set -eu
 cd "$(dirname "$0")"
 seconds="${1:-60}"
