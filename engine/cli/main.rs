@@ -25,6 +25,8 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // A graph of a thousand nodes reads from a thousand files at once. Where the system refuses, smaller graphs still run.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let arguments = arguments::Arguments::parse();
     // The log lives as long as the command: what is still on its way to a file is written when it is dropped.
     match log::start(arguments.profile()).and_then(|_log| commands::execute(arguments)) {

@@ -70,8 +70,8 @@ pub(crate) fn row(number: usize) -> Row {
     let words = if number % 8 == 7 { 24 } else { 4 + (number / 3) % 16 };
     let text = (0..words).map(|word| WORDS[(number / (word + 1) + word * word) % WORDS.len()]);
     let text = std::iter::once(format!("{number}")).chain(text.map(str::to_owned)).collect::<Vec<_>>().join(" ");
-    // Different in every row: 9973 is prime.
-    let score = f64::from(u32::try_from(number * 7919 % 9973).unwrap()) / 10_000.0;
+    // Spread over 0..1, and no two alike: equal contents share a result.
+    let score = (number * 7919 % 1000) as f64 / 1000.0 + number as f64 / 1e8;
     Row { id: format!("row-{number}"), text, score, lang: LANGUAGES[number % 5], note: format!("note {number}") }
 }
 

@@ -13,6 +13,8 @@ use crate::support::Ran;
 
 /// Over all lanes; `RUMINATE_KILLS` asks for more or fewer.
 const KILLS: usize = 200;
+/// Of so many lives one has all its outputs printed and compared; of the others the identities are.
+const EVERY: usize = 8;
 /// Lanes at the same time, each with a store of its own.
 const LANES: usize = 2;
 
@@ -50,7 +52,7 @@ fn lane(number: u64, kills: usize) -> Totals {
     let whole = project.run(&whole_store);
     // The lanes run at the same time, so this is how long a run takes beside the other lane.
     let needed = begin.elapsed();
-    let expected = project.outputs(&whole_store);
+    let (identities, expected) = (project.digests(&whole_store), project.outputs(&whole_store));
     let mut totals = Totals::default();
     while totals.kills < kills {
         totals.lives += 1;
@@ -76,7 +78,11 @@ fn lane(number: u64, kills: usize) -> Totals {
             assert_eq!(did.records_out, whole.nodes[node].records_out, "{when}: `{node}`");
         }
         project.expect_all_hit(&more);
-        expect_same(&project.outputs(&more), &expected, &when);
+        assert_eq!(project.digests(&more), identities, "{when}");
+        // To print everything takes longer than the run.
+        if totals.lives % EVERY == 1 {
+            expect_same(&project.outputs(&more), &expected, &when);
+        }
         std::fs::remove_dir_all(&store).unwrap();
     }
     totals

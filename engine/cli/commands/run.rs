@@ -12,7 +12,7 @@ use crate::evaluation::{self, Evaluations};
 use crate::event_log::EventLog;
 use crate::failure::Failure;
 use crate::format::{NOTHING, count, duration, plural, printable, same_command};
-use crate::interrupt;
+use crate::interrupt::Watch;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::registry::check_device;
@@ -25,6 +25,7 @@ use crate::terminal::{self, BAD, CAUTION, GOOD, QUIET, STRONG, paint};
 /// A wrong graph, node or device; a failed node; an interrupt.
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     check_device(&arguments.device)?;
+    let watch = Watch::install()?;
     let project = Project::open(&arguments.project)?;
     let cancel = Cancel::default();
     let options = RunOptions {
@@ -39,7 +40,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let progress = Arc::new(Progress::new(arguments.quiet, project.graph.nodes.iter().map(|node| &*node.name)));
     let (shown, left) = (Arc::clone(&progress), log.clone());
     let leave = move || left.iter().for_each(|log| log.flush());
-    interrupt::watch(cancel, move |text| shown.say(text), leave)?;
+    watch.begin(cancel, move |text| shown.say(text), leave);
 
     let on_event = |event: Event| {
         if let Some(log) = &log {

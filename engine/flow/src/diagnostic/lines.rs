@@ -28,7 +28,12 @@ impl Lines {
         let offset = floor_boundary(source, offset);
         let line = self.starts.partition_point(|start| *start <= offset);
         let start = self.starts.get(line - 1).copied().unwrap_or(0);
-        (line, self.before(source, offset) - self.before(source, start) + 1)
+        let characters = if offset - start <= STEP {
+            starts_in(&source.as_bytes()[start..offset])
+        } else {
+            self.before(source, offset) - self.before(source, start)
+        };
+        (line, characters + 1)
     }
 
     /// The characters before `offset`, which is a character's boundary.

@@ -7,9 +7,11 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::digest::Digest;
 use crate::event::Cancel;
+use crate::model::{ModelInspector, ModelTraits};
 use crate::options::Options;
 use crate::record::{Fields, Value};
-use crate::stage::{Checkpoint, Progress};
+use crate::run::{RunOptions, run};
+use crate::stage::{Checkpoint, Progress, Registry};
 use crate::store::Store;
 
 struct Nothing;
@@ -94,4 +96,55 @@ fn a_pass_makes_folders_and_leaves_the_whole_file_or_nothing() {
         assert_eq!(files.len(), usize::from(finished));
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"question\":\"why?\"}\n");
+}
+
+/// A graph without models.
+struct NoModels;
+
+impl ModelInspector for NoModels {
+    fn inspect(&self, _: &BTreeMap<String, PathBuf>, _: bool) -> Result<ModelTraits, String> {
+        Err("there are no models here".to_owned())
+    }
+}
+
+#[test]
+fn a_graph_reads_and_writes_once_and_again_when_the_file_is_not_what_it_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let registry = Registry::new(Box::new(NoModels), crate::stages::kinds());
+    let rows: String = (0..3000).map(|index| format!("{{\"id\": {index}, \"text\": \"row {index}\"}}\n")).collect();
+    std::fs::write(folder.path().join("in.jsonl"), &rows).unwrap();
+    let text = "[nodes.rows]\nkind = \"read\"\npath = \"in.jsonl\"\n[nodes.out]\nkind = \"write\"\ninput = \"rows\"\n\
+                path = \"deep/out.csv.gz\"\n";
+    let path = folder.path().join("graph.toml");
+    std::fs::write(&path, text).unwrap();
+    let computed = || {
+        let graph =
+            crate::graph::Graph::load(&path, &[], &registry, Some(&store)).unwrap_or_else(|_| panic!("it fits"));
+        let options = RunOptions {
+            to: Vec::new(),
+            from: Vec::new(),
+            device: "cpu".to_owned(),
+            threads: 2,
+            drop_events: false,
+            cancel: Cancel::default(),
+        };
+        let report = run(&graph, &store, &options, &|_| {}).unwrap();
+        assert!(report.nodes.iter().all(|node| node.error.is_none()), "{:?}", report.nodes[1].error);
+        report.nodes.iter().map(|node| node.counts.computed).collect::<Vec<_>>()
+    };
+    let out = folder.path().join("deep/out.csv.gz");
+    assert_eq!(computed(), [1, 1]);
+    let first = std::fs::read(&out).unwrap();
+    assert_eq!(computed(), [0, 0]);
+    std::fs::write(&out, "something else").unwrap();
+    assert_eq!(computed(), [0, 1]);
+    std::fs::remove_file(&out).unwrap();
+    assert_eq!(computed(), [0, 1]);
+    assert!(std::fs::read(&out).unwrap() == first);
+    // Nothing half-written lies beside it.
+    assert_eq!(std::fs::read_dir(folder.path().join("deep")).unwrap().count(), 1);
+    std::fs::write(folder.path().join("in.jsonl"), rows.replace("row 7\"", "row seven\"")).unwrap();
+    assert_eq!(computed(), [1, 1]);
+    assert!(std::fs::read(&out).unwrap() != first);
 }
