@@ -47,8 +47,10 @@ fn every_command_of_the_program_is_understood() {
         if arguments[0] == "run" {
             arguments[0] = "plan".to_owned();
             arguments.retain(|argument| !["--quiet", "--json"].contains(&argument.as_str()));
-            if let Some(device) = arguments.iter().position(|argument| argument == "--device") {
-                arguments.drain(device..device + 2);
+            for option in ["--device", "--events", "--profile"] {
+                if let Some(place) = arguments.iter().position(|argument| argument == option) {
+                    arguments.drain(place..place + 2);
+                }
             }
         }
         let plain: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -48,16 +48,23 @@ fn records(project: &Project, output: Output, arguments: &ExportArguments) -> Re
         ))
     })?;
     let schema = project.node(output.node).stage.schemas.get(output.port).cloned().unwrap_or_default();
-    make_parent(path)?;
-    let mut writer = table::Writer::create(path, format, &schema, None, &project.store)?;
-    let (mut number, mut failed) = (0, None);
+    // Made with the first records: where there is nothing to export, no folder appears.
+    let create = || -> Result<table::Writer<'_>, Failure> {
+        make_parent(path)?;
+        Ok(table::Writer::create(path, format, &schema, None, &project.store)?)
+    };
+    let (mut writer, mut number, mut failed) = (None, 0, None);
     let complete = plan::stream(&project.graph, &project.store, &[output.node], &mut |_, item| {
         let Item::Records(port, records) = item else { return More::Continue };
         if port != output.port {
             return More::Continue;
         }
         number += records.len() as u64;
-        match writer.write(&records) {
+        let opened = match writer.take() {
+            Some(writer) => Ok(writer),
+            None => create(),
+        };
+        match opened.and_then(|opened| Ok(writer.insert(opened).write(&records)?)) {
             Ok(()) => More::Continue,
             Err(error) => {
                 failed = Some(error);
@@ -66,12 +73,15 @@ fn records(project: &Project, output: Output, arguments: &ExportArguments) -> Re
         }
     })?;
     if let Some(error) = failed {
-        return Err(error.into());
+        return Err(error);
     }
     if complete.get(&output.node) != Some(&true) {
         return Ok(None);
     }
-    writer.finish()?;
+    match writer {
+        Some(writer) => writer.finish()?,
+        None => create()?.finish()?,
+    };
     Ok(Some(plural(number, "record")))
 }
 
