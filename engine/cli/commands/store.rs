@@ -188,7 +188,13 @@ mod tests {
     use super::*;
 
     fn entry(kind: &str, seconds: f64) -> Removed {
-        Removed { what: "action", key: Digest::of(kind.as_bytes()), kind: kind.to_owned(), bytes: 2048, seconds }
+        Removed {
+            what: "action",
+            key: Digest::of(kind.as_bytes()).to_string(),
+            kind: kind.to_owned(),
+            bytes: 2048,
+            seconds,
+        }
     }
 
     #[test]
