@@ -1,7 +1,9 @@
 //! `ruminate trace`: a record walked back to its source, as a tree for people or as nested JSON.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use ruminate_flow::diagnostic::list;
 use ruminate_flow::stage::PortKind;
@@ -40,7 +42,7 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<(), Failure> {
         writeln!(out, "{json}")?;
     } else {
         let mut text = String::new();
-        draw(&found, &mut text, "", "", terminal::text_width());
+        Tree { text: &mut text, columns: terminal::text_width(), told: HashSet::new() }.draw(&found, "", "");
         write!(out, "{text}")?;
     }
     Ok(())
@@ -125,39 +127,47 @@ fn either(names: &[String]) -> String {
     }
 }
 
-/// Draws one trace and all below it. `first` stands before its first line, `rest` before the others.
-fn draw(trace: &Trace, text: &mut String, first: &str, rest: &str, columns: usize) {
-    let mut last_lines = Vec::new();
-    if trace.more_inputs > 0 {
-        let more = if trace.inputs.is_empty() { "" } else { " more" };
-        let records =
-            format!("{}{more} record{}", count(trace.more_inputs), if trace.more_inputs == 1 { "" } else { "s" });
-        last_lines.push(paint(QUIET, format!("… {records}; --limit N shows more")));
-    }
-    if trace.cut {
-        last_lines.push(paint(QUIET, "… further back with a larger --depth"));
-    }
-    let children = trace.inputs.len() + trace.models.len() + last_lines.len();
-    let trunk = if children > 0 { "│  " } else { "   " };
-    let width = columns.saturating_sub(console::measure_text_width(rest) + 3).max(COLUMNS_MIN);
-    text.push_str(&format!("{}{}\n", paint(QUIET, first), headline(trace)));
-    for line in details(trace, width) {
-        let prefix = paint(QUIET, format!("{rest}{trunk}"));
-        text.push_str(format!("{prefix}{line}").trim_end());
-        text.push('\n');
-    }
-    let branch = |index: usize| if index + 1 == children { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-    for (index, child) in trace.inputs.iter().enumerate() {
-        let (head, tail) = branch(index);
-        draw(child, text, &format!("{rest}{head}"), &format!("{rest}{tail}"), columns);
-    }
-    for (index, child) in trace.models.iter().enumerate() {
-        let (head, tail) = branch(trace.inputs.len() + index);
-        draw(child, text, &format!("{rest}{head}"), &format!("{rest}{tail}"), columns);
-    }
-    for (index, line) in last_lines.iter().enumerate() {
-        let (head, _) = branch(trace.inputs.len() + trace.models.len() + index);
-        text.push_str(&format!("{}{line}\n", paint(QUIET, format!("{rest}{head}"))));
+/// A tree in the making.
+struct Tree<'a> {
+    text: &'a mut String,
+    columns: usize,
+    /// Nodes whose settings stand in the tree already: they are the same for all their records.
+    told: HashSet<Arc<str>>,
+}
+
+impl Tree<'_> {
+    /// Draws one trace and all below it. `first` stands before its first line, `rest` before the others.
+    fn draw(&mut self, trace: &Trace, first: &str, rest: &str) {
+        let mut notes = Vec::new();
+        if trace.more_inputs > 0 {
+            let more = if trace.inputs.is_empty() { "" } else { "more " };
+            let records = plural(trace.more_inputs, &format!("{more}record"));
+            notes.push(paint(QUIET, format!("… {records}; --limit N shows more")));
+        }
+        if trace.cut {
+            notes.push(paint(QUIET, "… further back with a larger --depth"));
+        }
+        let children = trace.inputs.len() + trace.models.len() + notes.len();
+        let trunk = if children > 0 { "│  " } else { "   " };
+        let width = self.columns.saturating_sub(console::measure_text_width(rest) + 3).max(COLUMNS_MIN);
+        self.text.push_str(&format!("{}{}\n", paint(QUIET, first), headline(trace)));
+        let mut lines = details(trace, width);
+        if !trace.repeated && self.told.insert(trace.node.clone()) {
+            lines.extend(settings(trace, width));
+        }
+        for line in lines {
+            let prefix = paint(QUIET, format!("{rest}{trunk}"));
+            self.text.push_str(&format!("{prefix}{line}\n"));
+        }
+        let branch = |index: usize| if index + 1 == children { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        for (index, child) in trace.inputs.iter().chain(&trace.models).enumerate() {
+            let (head, tail) = branch(index);
+            self.draw(child, &format!("{rest}{head}"), &format!("{rest}{tail}"));
+        }
+        for (index, note) in notes.iter().enumerate() {
+            let (head, _) = branch(children - notes.len() + index);
+            self.text.push_str(&format!("{}{note}\n", paint(QUIET, format!("{rest}{head}"))));
+        }
     }
 }
 
@@ -182,10 +192,14 @@ fn details(trace: &Trace, width: usize) -> Vec<String> {
     if trace.repeated {
         return vec![paint(QUIET, "stands in full elsewhere in this tree")];
     }
-    let mut lines = match &trace.subject {
+    match &trace.subject {
         Subject::Record(record) => record_lines(trace, record, width),
         Subject::Model(model) => model_lines(trace, model, width),
-    };
+    }
+}
+
+/// The settings that decided the node's results.
+fn settings(trace: &Trace, width: usize) -> Vec<String> {
     let identity = match &trace.identity {
         // What stands among the options is not said twice.
         Json::Object(values) => {
@@ -196,15 +210,17 @@ fn details(trace: &Trace, width: usize) -> Vec<String> {
     };
     let options = trace.options.iter().chain(identity).filter(|(_, value)| !is_nothing(value));
     let settings: Vec<_> = options.map(|(name, value)| format!("{name}\u{a0}=\u{a0}{}", setting(value))).collect();
-    if !settings.is_empty() {
-        let settings = settings.join("  ");
-        // A setting stays on its line: names have hyphens.
-        let splitter = textwrap::WordSplitter::NoHyphenation;
-        let options = textwrap::Options::new(width).word_separator(textwrap::WordSeparator::AsciiSpace);
-        let wrapped = textwrap::wrap(&settings, options.word_splitter(splitter)).into_iter();
-        lines.extend(wrapped.map(|line| paint(QUIET, line.replace('\u{a0}', " "))));
-    }
-    lines
+    let lines = wrapped(&settings.join("  "), width, "").into_iter().filter(|line| !line.is_empty());
+    lines.map(|line| paint(QUIET, line.replace('\u{a0}', " "))).collect()
+}
+
+/// The lines of a text, broken at blanks only: names and ids have hyphens.
+fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
+    let options = textwrap::Options::new(width)
+        .subsequent_indent(indent)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::wrap(text, options).into_iter().map(|line| line.into_owned()).collect()
 }
 
 fn record_lines(trace: &Trace, record: &TracedRecord, width: usize) -> Vec<String> {
@@ -266,11 +282,7 @@ fn model_lines(trace: &Trace, model: &TracedModel, width: usize) -> Vec<String> 
         }
         let short: String = batch.batch.chars().take(12).collect();
         let line = format!("{}  batch {short}  {}", printable(&batch.id), ids.join(", "));
-        lines.extend(
-            textwrap::wrap(&line, textwrap::Options::new(width).subsequent_indent("  "))
-                .into_iter()
-                .map(|line| line.into_owned()),
-        );
+        lines.extend(wrapped(&line, width, "  "));
     }
     let more = training.steps.saturating_sub(training.batches.len() as u64);
     if more > 0 {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::digest::Digest;
 use crate::error::StageError;
 use crate::event::Cancel;
 use crate::graph::Graph;
