@@ -8,7 +8,10 @@ use crate::engine::{Project, Run};
 use crate::support::Ran;
 
 /// What is done to a file of the store.
-const DAMAGES: &[(&str, fn(&Path))] = &[
+/// What is done to a file.
+type Damage = fn(&Path);
+
+const DAMAGES: &[(&str, Damage)] = &[
     ("a flipped bit at the beginning", |path| flip(path, 0.0)),
     ("a flipped bit in the middle", |path| flip(path, 0.5)),
     ("a flipped bit at the end", |path| flip(path, 1.0)),

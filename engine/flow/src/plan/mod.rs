@@ -160,12 +160,11 @@ pub fn stream(
     let mut complete: BTreeMap<NodeId, bool> = nodes.iter().map(|id| (*id, job.roles[id.0] == Role::Known)).collect();
     let mut failed = None;
     job.execute(&mut |message| match message {
-        Message::Item(id, item) if job.tapped(id) => {
-            if take(id, item) == More::Enough {
-                job.taps[id.0].store(false, Ordering::Relaxed);
-                if !job.taps_any() {
-                    run.cancel.request();
-                }
+        Message::Item(id, item) => {
+            let more = if job.tapped(id) { take(id, item) } else { More::Enough };
+            job.taps[id.0].store(more == More::Continue, Ordering::Relaxed);
+            if !job.taps_any() {
+                run.cancel.request();
             }
         }
         Message::Ended(id, end) => {

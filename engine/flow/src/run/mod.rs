@@ -1,7 +1,7 @@
 //! The executor: one loop owns the states of all nodes, one thread works for each node that must, bounded channels carry
 //! batches. It knows neither what stages compute nor how the store keeps it.
 //!
-//! First nodes are resolved ([`crate::resolve`]): what is a hit by digests alone needs no thread. A full channel makes its
+//! First nodes are resolved (`resolve.rs`): what is a hit by digests alone needs no thread. A full channel makes its
 //! sender wait: that is the back-pressure. It cannot lock up, because whoever takes more than one input drains all of them
 //! at once (what is too early waits on the disk), a record stage drains its input while it waits for a model, and the
 //! lease on the device is never held while a node waits for a channel.

@@ -184,7 +184,7 @@ fn compute(
         records.iter().for_each(|record| crate::plan::lookup::blobs_of(record.fields.values(), &mut blobs));
         worker.send(port, records);
     }
-    Ok(found(worker, key, &action, &blobs)?)
+    found(worker, key, &action, &blobs)
 }
 
 /// Writes everything that a set stage gave but the action itself.

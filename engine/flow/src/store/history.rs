@@ -18,7 +18,7 @@ use super::{Store, lock};
 pub struct History {
     /// The nodes by name.
     pub nodes: BTreeMap<String, Past>,
-    /// What came of which inputs, by [`crate::resolve`]'s address; the latest are last.
+    /// What came of which inputs, by the digest of a key and of input identities; the latest are last.
     #[serde(default)]
     pub memos: IndexMap<Digest, Memo>,
 }

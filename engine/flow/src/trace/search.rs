@@ -48,6 +48,9 @@ struct Wanted {
 /// What a join brings in: node, port, fields and values as JSON text.
 type ValueKey = (NodeId, &'static str, String);
 
+/// A record by its node, the output port (`None`: it was dropped) and its id.
+type Place = (NodeId, Option<&'static str>, Arc<str>);
+
 /// A search over the store, pass by pass.
 pub(super) struct Search<'a> {
     pub(super) graph: &'a Graph,
@@ -58,7 +61,7 @@ pub(super) struct Search<'a> {
     asked: HashSet<(NodeId, Arc<str>)>,
     asked_values: HashMap<ValueKey, Vec<Arc<str>>>,
     asked_models: BTreeSet<NodeId>,
-    found: HashMap<(NodeId, Option<&'static str>, Arc<str>), Arc<Found>>,
+    found: HashMap<Place, Arc<Found>>,
     models: HashMap<(NodeId, &'static str), Arc<Model>>,
     training: HashMap<NodeId, Training>,
     complete: BTreeMap<NodeId, bool>,

@@ -341,11 +341,11 @@ impl Double {
             if *value == 5 && self.flaky.fetch_update(Ordering::SeqCst, Ordering::SeqCst, down).is_ok() {
                 return Ok(Outcome::Failed { reason: "not today".into() });
             }
-            while self.hangs && *value == 6 {
-                if context.cancel.requested() {
-                    return Err(StageError::Interrupted);
+            if self.hangs && *value == 6 {
+                while !context.cancel.requested() {
+                    std::thread::sleep(Duration::from_millis(1));
                 }
-                std::thread::sleep(Duration::from_millis(1));
+                return Err(StageError::Interrupted);
             }
             if let Some((at, cancel)) = &self.cancels_on
                 && at == value
