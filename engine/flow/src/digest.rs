@@ -92,6 +92,24 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// Hashes digests for maps: they are hashes already.
+#[derive(Clone, Copy, Default)]
+pub struct DigestHasher(u64);
+
+impl std::hash::Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
+        }
+    }
+}
+
 /// Feeds several parts into one digest, each with its length, so that no two lists of parts run together.
 #[derive(Default)]
 pub struct DigestBuilder(blake3::Hasher);

@@ -298,6 +298,14 @@ pub fn by_unit(node: &Node) -> bool {
 
 /// Appends the fields read: each name once, in the order of names.
 fn read_fields(record: &Record, reads: &Reads, buffer: &mut Vec<u8>) {
+    if let [only] = reads.fields.as_slice() {
+        // By far the commonest, and this is done for every record.
+        if let Some(value) = record.fields.get(only.name.as_str()) {
+            sized(b'f', only.name.as_bytes(), buffer);
+            append(value, buffer);
+        }
+        return;
+    }
     let mut names: Vec<&str> = reads.fields.iter().map(|read| read.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();

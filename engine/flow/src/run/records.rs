@@ -2,10 +2,11 @@
 //! the order in which it came.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use crate::codec;
-use crate::digest::{Digest, DigestBuilder};
+use crate::digest::{Digest, DigestBuilder, DigestHasher};
 use crate::error::StageError;
 use crate::key::{NodeKey, reads_on};
 use crate::model::Model;
@@ -37,7 +38,7 @@ struct Flow<'w, 'a> {
     /// Those that are computed and have not gone on: the first of the slots that are [`Slot::First`].
     computed: VecDeque<(Unit, Vec<Row>, Vec<Dropped>)>,
     /// Contents that are missing or computed -> how many more units of the queue have the same.
-    awaited: HashMap<Digest, usize>,
+    awaited: HashMap<Digest, usize, BuildHasherDefault<DigestHasher>>,
     /// Results for those.
     repeated: HashMap<Digest, (Vec<Row>, Vec<Dropped>)>,
     output: Vec<Record>,
@@ -89,7 +90,7 @@ pub(super) fn run_records<'a>(worker: &mut Worker<'a>, stage: &'a dyn RecordStag
         queue: VecDeque::new(),
         missing: VecDeque::new(),
         computed: VecDeque::new(),
-        awaited: HashMap::new(),
+        awaited: HashMap::default(),
         repeated: HashMap::new(),
         output: Vec::new(),
         records_done: 0,

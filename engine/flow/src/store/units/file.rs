@@ -4,6 +4,7 @@
 //! The index is blocks of (8 bytes of a content, 4 bytes of the entry's number), sorted; the footer's extra part says how
 //! many blocks hold entries, the sum of their seconds, and the first content of each index block.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub(super) struct FileBuilder<W> {
     prefixes: Vec<(u64, u32)>,
     seconds: f64,
     buffer: Vec<u8>,
+    /// Blocks that were asked for, by the number of their first entry; the open one as it was then.
+    parsed: BTreeMap<u32, Arc<Block>>,
 }
 
 /// What stands behind the blocks of a file.
@@ -47,6 +50,7 @@ impl<W: Write> FileBuilder<W> {
             prefixes: Vec::new(),
             seconds: 0.0,
             buffer: Vec::new(),
+            parsed: BTreeMap::new(),
         }
     }
 
@@ -119,24 +123,40 @@ impl<W: Write> FileBuilder<W> {
 
 impl FileBuilder<Vec<u8>> {
     /// The entry with this number, and the block that it is in.
-    pub(super) fn entry(&self, number: u32) -> Option<(Block, usize)> {
+    pub(super) fn entry(&mut self, number: u32) -> Option<(Arc<Block>, usize)> {
+        if let Some((first, block)) = self.parsed.range(..=number).next_back()
+            && ((number - first) as usize) < block.len()
+        {
+            return Some((block.clone(), (number - first) as usize));
+        }
         let mut first = 0;
+        let mut complete = None;
         for block in &self.writer.blocks {
             if number < first + block.count {
-                let start = block.offset as usize;
-                let bytes = self.writer.out.get(start..start + block.length as usize)?;
-                return Some((Block::parse(bytes.to_vec())?, (number - first) as usize));
+                complete = Some(block);
+                break;
             }
             first += block.count;
         }
-        let mut bytes = Vec::new();
-        self.block.encode(&mut bytes);
+        let bytes = match complete {
+            Some(block) => {
+                let start = block.offset as usize;
+                self.writer.out.get(start..start + block.length as usize)?.to_vec()
+            }
+            None => {
+                let mut bytes = Vec::new();
+                self.block.encode(&mut bytes);
+                bytes
+            }
+        };
+        let block = Arc::new(Block::parse(bytes)?);
+        self.parsed.insert(first, block.clone());
         let at = (number - first) as usize;
-        Block::parse(bytes).filter(|block| at < block.len()).map(|block| (block, at))
+        (at < block.len()).then_some((block, at))
     }
 
     /// The same without the entries for which `dead` holds.
-    pub(super) fn without(&self, dead: impl Fn(u32) -> bool) -> io::Result<Self> {
+    pub(super) fn without(&mut self, dead: impl Fn(u32) -> bool) -> io::Result<Self> {
         let mut kept = FileBuilder::new(Vec::new());
         for number in (0..self.len() as u32).filter(|number| !dead(*number)) {
             if let Some((block, at)) = self.entry(number) {

@@ -126,9 +126,9 @@ impl Units<'_> {
         if let Some((block, at)) = self.in_pending(content, oldest) {
             self.found_own = true;
             if !block.failed(at) {
-                return Ok(Some((Arc::new(block), at)));
+                return Ok(Some((block, at)));
             }
-            failed = Some((Arc::new(block), at));
+            failed = Some((block, at));
         }
         if !self.files.is_empty() {
             self.searches = self.searches.saturating_add(1);
@@ -156,7 +156,7 @@ impl Units<'_> {
         Ok(failed)
     }
 
-    fn in_pending(&self, content: &Digest, oldest: u32) -> Option<(Block, usize)> {
+    fn in_pending(&mut self, content: &Digest, oldest: u32) -> Option<Found> {
         let number = *self.pending.by_prefix.get(&content.seed()).filter(|_| oldest <= self.generation)?;
         let found = self.pending.builder.entry(number)?;
         (found.0.content(found.1) == content.bytes()).then_some(found)
