@@ -8,7 +8,7 @@
 mod check;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use minijinja::machinery::parse_expr;
 use minijinja::value::{Object, ObjectRepr};
@@ -19,7 +19,6 @@ use check::check;
 
 /// A checked condition.
 pub(super) struct Condition {
-    environment: Environment<'static>,
     source: String,
     /// The fields that it names, with the kinds that they have.
     fields: Arc<[(Arc<str>, FieldKind)]>,
@@ -45,19 +44,27 @@ pub(super) struct Mistake {
     pub(super) help: Option<String>,
 }
 
+/// What conditions may use. One for all: it holds some hundred functions, and a graph may have a thousand conditions.
+fn environment() -> &'static Environment<'static> {
+    static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
+    ENVIRONMENT.get_or_init(|| {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.add_test("none", |value: &minijinja::Value| value.is_none() || value.is_undefined());
+        environment
+    })
+}
+
 impl Condition {
     /// Reads `source` as a condition over records of `schema`. Fields that the schema has not are among
     /// [`Condition::fields`].
     pub(super) fn new(source: &str, schema: &Schema) -> Result<Self, Vec<Mistake>> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.add_test("none", |value: &minijinja::Value| value.is_none() || value.is_undefined());
         let expression = parse_expr(source).map_err(|error| {
             let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
             let help = "a condition looks like `score >= 0.5 and (lang == \"en\" or not flag)`";
             vec![Mistake::new(format!("`{}` is no condition: {message}", shown(source)), Some(help))]
         })?;
-        let check::Found { fields, calculated, mut mistakes } = check(&expression, schema, &environment);
+        let check::Found { fields, calculated, mut mistakes } = check(&expression, schema, environment());
         if fields.is_empty() && mistakes.is_empty() {
             let message = format!("`{}` names no field: it is the same for all records", shown(source));
             mistakes.push(Mistake::new(message, Some("text stands in quotes, fields do not")));
@@ -67,7 +74,7 @@ impl Condition {
         }
         let kind = |name: &str| schema.get(name).cloned().unwrap_or(FieldKind::Json);
         let fields = fields.into_iter().map(|name| (name.as_str().into(), kind(&name))).collect();
-        Ok(Self { environment, source: source.to_owned(), fields, calculated })
+        Ok(Self { source: source.to_owned(), fields, calculated })
     }
 
     /// The names of the fields that decide.
@@ -77,7 +84,7 @@ impl Condition {
 
     /// What the condition says of each record, in order.
     pub(super) fn judge<'r>(&self, records: impl Iterator<Item = &'r Record>) -> Result<Vec<Verdict>, String> {
-        let expression = self.environment.compile_expression(&self.source).map_err(|error| error.to_string())?;
+        let expression = environment().compile_expression(&self.source).map_err(|error| error.to_string())?;
         Ok(records.map(|record| self.verdict(&expression, record)).collect())
     }
 
