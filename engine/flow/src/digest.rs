@@ -92,7 +92,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Hashes digests for maps: they are hashes already.
+/// Hashes digests, and parts of them, for maps: they are hashes already.
 #[derive(Clone, Copy, Default)]
 pub struct DigestHasher(u64);
 

@@ -13,7 +13,7 @@ mod search;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestHasher};
 use crate::error::StageError;
 use crate::stage::{Dropped, Row};
 
@@ -98,16 +98,12 @@ pub struct Units<'a> {
 /// What was added and is not written yet.
 struct Pending {
     builder: FileBuilder<Vec<u8>>,
-    by_prefix: HashMap<u64, u32, BuildHasherDefault<PrefixHasher>>,
+    by_prefix: HashMap<u64, u32, BuildHasherDefault<DigestHasher>>,
     /// Entries that were forgotten again.
     dead: HashSet<u32>,
     cost: f64,
     since: Instant,
 }
-
-/// Contents are digests: their beginning is a hash.
-#[derive(Default)]
-struct PrefixHasher(u64);
 
 /// What a folder of units is for, for people.
 #[derive(Clone, Serialize, Deserialize)]
@@ -354,20 +350,6 @@ impl Pending {
     fn replace(&mut self, builder: FileBuilder<Vec<u8>>) {
         self.by_prefix = builder.prefixes().iter().copied().collect();
         self.builder = builder;
-    }
-}
-
-impl Hasher for PrefixHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
     }
 }
 
