@@ -14,6 +14,7 @@ mod set;
 mod sink;
 mod source;
 mod stream;
+mod tools;
 mod trial;
 mod wire;
 mod worker;

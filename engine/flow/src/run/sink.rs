@@ -10,8 +10,9 @@ use crate::plan::lookup::new_action;
 use crate::stage::Sink;
 use crate::store::Past;
 
+use super::tools::NoCheckpoint;
 use super::wire::Arrival;
-use super::worker::{NoCheckpoint, Rest, Stop, Worker};
+use super::worker::{Rest, Stop, Worker};
 
 /// The entry of an action's files under which the digest of what was written stands.
 const WRITTEN: &str = "written";

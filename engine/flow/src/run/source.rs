@@ -11,8 +11,9 @@ use crate::record::Record;
 use crate::stage::{Blobs, Source};
 use crate::store::{Action, Past, SegmentReader, StreamId};
 
+use super::tools::{DigestOnly, NoCheckpoint};
 use super::trial::pause;
-use super::worker::{Difference, DigestOnly, NoCheckpoint, Rest, Stop, Worker};
+use super::worker::{Difference, Rest, Stop, Worker};
 
 /// Sources with more records than this are not compared with what they were.
 const COMPARED: u64 = 2_000_000;

@@ -11,8 +11,9 @@ use crate::stage::{Emit, StreamPass, StreamStage};
 use crate::store::{Past, StreamId};
 
 use super::records::owned;
+use super::tools::NoCheckpoint;
 use super::wire::{Arrival, BATCH};
-use super::worker::{NoCheckpoint, Rest, Stop, Worker};
+use super::worker::{Rest, Stop, Worker};
 
 /// Runs a stream stage.
 pub(super) fn run_stream(worker: &mut Worker<'_>, stage: &dyn StreamStage) -> Result<(), Stop> {

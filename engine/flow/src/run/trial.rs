@@ -8,7 +8,8 @@ use crate::model::Model;
 use crate::stage::{Dropped, Outcome, RecordStage, Row, Unit};
 
 use super::Job;
-use super::worker::{NoCheckpoint, NodeProgress, Stop, Worker};
+use super::tools::{NoCheckpoint, NodeProgress, panic_message};
+use super::worker::{Stop, Worker};
 
 /// The pause before the first retry; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -113,7 +114,7 @@ impl Trial<'_, '_> {
                 Tried::Broke(timed_out(self.worker.job, &self.worker.progress))
             }
             Ok(Err(error)) => Tried::Stopped(Stop::from(error)),
-            Err(panic) => Tried::Broke(format!("the stage panicked: {}", super::worker::panic_message(panic.as_ref()))),
+            Err(panic) => Tried::Broke(format!("the stage panicked: {}", panic_message(panic.as_ref()))),
         }
     }
 

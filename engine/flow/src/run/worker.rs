@@ -1,28 +1,25 @@
 //! What every node's thread has: its place in the graph, its figures, its line to the loop. Knows no shape of stage.
 
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
 use crate::digest::Digest;
 use crate::error::StageError;
-use crate::event::{Cancel, Counts, EventKind};
+use crate::event::{Counts, EventKind};
 use crate::graph::{Edge, Node, NodeId};
 use crate::key::NodeKey;
 use crate::model::Model;
 use crate::plan::Item;
 use crate::record::Record;
 use crate::resolve::{Role, address};
-use crate::stage::{Blobs, Checkpoint, Progress, StageContext, Work};
+use crate::stage::Work;
 use crate::store::{Memo, Past, StreamId};
 
 use super::lease::Lease;
-use super::trial::timed_out;
+use super::tools::{NodeProgress, Tools, guarded};
 use super::wire::{Arrival, Inlets, Outlets, carries_model};
 use super::{Job, records, set, sink, source, stream};
 
@@ -108,14 +105,6 @@ pub(crate) enum Stop {
     Interrupted,
 }
 
-/// What a worker hands to stages; it borrows nothing of the worker.
-#[derive(Clone)]
-pub(super) struct Tools<'a> {
-    pub(super) job: &'a Job<'a>,
-    pub(super) progress: Arc<NodeProgress>,
-    pub(super) cancel: Cancel,
-}
-
 /// A node at work.
 pub(super) struct Worker<'a> {
     pub(super) job: &'a Job<'a>,
@@ -153,14 +142,7 @@ impl<'a> Worker<'a> {
     ) -> Self {
         let node = &job.graph.nodes[id.0];
         let by_record = matches!(node.stage.work, Work::Record(_));
-        let progress = NodeProgress {
-            id,
-            messages,
-            by_record,
-            done: AtomicU64::new(0),
-            total: AtomicU64::new(u64::MAX),
-            silent: AtomicBool::new(job.dry),
-        };
+        let progress = NodeProgress::new(id, messages, by_record, job.dry);
         Worker {
             job,
             lease,
@@ -425,8 +407,7 @@ impl<'a> Worker<'a> {
     }
 
     fn tell(&self, message: Message) {
-        // The loop outlives every thread.
-        let _ = self.progress.messages.send(message);
+        self.progress.tell(message);
     }
 }
 
@@ -440,118 +421,11 @@ pub(super) struct Rest {
     pub(super) seconds: f64,
 }
 
-impl Tools<'_> {
-    /// What a stage may use.
-    pub(super) fn context<'c>(&'c self, checkpoint: &'c dyn Checkpoint, blobs: &'c dyn Blobs) -> StageContext<'c> {
-        StageContext {
-            seed: self.job.graph.seed,
-            device: &self.job.options.device,
-            threads: self.job.options.threads,
-            blobs,
-            checkpoint,
-            progress: self.progress.as_ref(),
-            scratch: &self.job.scratch,
-            cancel: &self.cancel,
-        }
-    }
-
-    /// Calls a stage. A panic in it becomes a failure with its message; so does a stop for lack of time.
-    pub(super) fn call<T>(&self, work: impl FnOnce() -> Result<T, StageError>) -> Result<T, Stop> {
-        match guarded(work) {
-            Ok(Err(StageError::Interrupted)) if !self.job.options.cancel.requested() && self.cancel.overdue() => {
-                Err(Stop::Failed(timed_out(self.job, &self.progress)))
-            }
-            Ok(result) => result.map_err(Stop::from),
-            Err(message) => Err(Stop::Failed(message)),
-        }
-    }
-}
-
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work))
-        .map_err(|panic| format!("the stage panicked: {}", panic_message(panic.as_ref())))
-}
-
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
-}
-
 impl From<StageError> for Stop {
     fn from(error: StageError) -> Self {
         match error {
             StageError::Interrupted => Stop::Interrupted,
             error => Stop::Failed(error.to_string()),
         }
-    }
-}
-
-/// Turns progress reports into events. In a record stage the engine counts; the stage only supplies the text.
-pub(super) struct NodeProgress {
-    pub(super) id: NodeId,
-    messages: Sender<Message>,
-    by_record: bool,
-    done: AtomicU64,
-    total: AtomicU64,
-    silent: AtomicBool,
-}
-
-impl NodeProgress {
-    /// The number of records is known now.
-    pub(super) fn set_total(&self, total: u64) {
-        self.total.store(total, Ordering::Relaxed);
-    }
-
-    /// `done` records are finished.
-    pub(super) fn set_done(&self, done: u64) {
-        self.done.store(done, Ordering::Relaxed);
-        self.report(done, None, "records", "");
-    }
-}
-
-impl Progress for NodeProgress {
-    fn report(&self, done: u64, total: Option<u64>, unit: &'static str, message: &str) {
-        if self.silent.load(Ordering::Relaxed) {
-            return;
-        }
-        let kind = if self.by_record {
-            let total = Some(self.total.load(Ordering::Relaxed)).filter(|total| *total != u64::MAX);
-            let done = self.done.load(Ordering::Relaxed);
-            EventKind::Progress { done, total, unit: "records", message: message.to_owned() }
-        } else {
-            EventKind::Progress { done, total, unit, message: message.to_owned() }
-        };
-        let _ = self.messages.send(Message::Event(self.id, kind));
-    }
-
-    fn note(&self, message: &str) {
-        let _ = self.messages.send(Message::Event(self.id, EventKind::Note { message: message.to_owned() }));
-    }
-}
-
-/// The checkpoint of stages that keep none.
-pub(super) struct NoCheckpoint;
-
-impl Checkpoint for NoCheckpoint {
-    fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError> {
-        Ok(None)
-    }
-
-    fn save(&self, _: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
-        Ok(())
-    }
-}
-
-/// Blobs that are digested and not kept: a plan reads files, it writes nothing.
-pub(super) struct DigestOnly<'a>(pub(super) &'a dyn Blobs);
-
-impl Blobs for DigestOnly<'_> {
-    fn get(&self, blob: &crate::record::Blob) -> Result<Vec<u8>, StageError> {
-        self.0.get(blob)
-    }
-
-    fn put(&self, bytes: &[u8], media_type: &str) -> Result<crate::record::Blob, StageError> {
-        let digest = Digest::of(bytes);
-        Ok(crate::record::Blob { digest, bytes: bytes.len() as u64, media_type: media_type.into() })
     }
 }
