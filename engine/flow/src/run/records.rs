@@ -309,7 +309,8 @@ impl<'a> Flow<'_, 'a> {
 
     /// Sends one unit's records on, with what became of them.
     fn pass(&mut self, records: Vec<Record>, rows: Vec<Row>, drops: Vec<Dropped>) {
-        // Why a record does not go on is no part of what goes on.
+        // How many records a unit has, because rows name them by their place in it. Why one does not go on is no part of this.
+        codec::put_varint(records.len() as u64, &mut self.undigested);
         codec::put_outcome(&rows, &[], &mut self.undigested);
         if self.undigested.len() >= DIGEST_BYTES {
             self.outcomes.update(&self.undigested);
