@@ -3,7 +3,7 @@
 
 use crate::error::StageError;
 use crate::graph::{Node, NodeId};
-use crate::key::NodeKey;
+use crate::key::{NodeKey, by_unit};
 use crate::plan::lookup::inputs_of;
 use crate::run::{Difference, Ended, Finding, Job, Stop};
 use crate::stage::Work;
@@ -61,7 +61,7 @@ impl Explainer<'_> {
             (plan.state, plan.records, plan.why) = (State::Waits, None, self.waits(id, &finding));
             return Ok(plan);
         }
-        let by_unit = matches!(self.node(id).stage.work, Work::Record(_));
+        let by_unit = by_unit(self.node(id));
         let open = finding.records - finding.cached.min(finding.records);
         (plan.state, plan.why) = if !finding.computes && finding.failed == 0 {
             if !by_unit {

@@ -17,7 +17,7 @@ use crate::stage::{Dropped, RecordStage, Row, Unit};
 use crate::store::{Past, StoredUnit, StreamId, Units};
 
 use super::trial::{Settled, Trial};
-use super::wire::{Arrival, BATCH, carries_model};
+use super::wire::{Arrival, BATCH};
 use super::worker::{Rest, Stop, Worker};
 
 /// So many units wait behind a missing one before it is computed although the batch is not full.
@@ -72,9 +72,8 @@ pub(super) fn run_records<'a>(worker: &mut Worker<'a>, stage: &'a dyn RecordStag
             _ => {}
         }
     }
-    let wanted = worker.node.inputs.values().filter(|edge| carries_model(worker.job.graph, edge)).count();
     let key = worker.key(&models);
-    if worker.partial_input() && models.len() < wanted {
+    if worker.partial_input() && models.len() < worker.model_inputs() {
         worker.finding.waits = true;
         while worker.next()?.is_some() {}
         return Ok(());

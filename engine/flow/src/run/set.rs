@@ -17,7 +17,7 @@ use crate::store::{Action, Past};
 use super::records::owned;
 use super::source::{found, send_segments};
 use super::trial::pause;
-use super::wire::{Arrival, BATCH, carries_model};
+use super::wire::{Arrival, BATCH};
 use super::worker::{Stop, Worker};
 
 type Models = BTreeMap<&'static str, Arc<Model>>;
@@ -51,8 +51,7 @@ pub(super) fn run_set(worker: &mut Worker<'_>, stage: &dyn SetStage) -> Result<(
     worker.start();
     let mut key = worker.key(&models);
     worker.finding.records = worker.counts.records_in;
-    let wanted = worker.node.inputs.values().filter(|edge| carries_model(worker.job.graph, edge)).count();
-    if worker.partial_input() || models.len() < wanted {
+    if worker.partial_input() || models.len() < worker.model_inputs() {
         worker.finding.waits = true;
         return Ok(());
     }
@@ -126,6 +125,11 @@ fn compute(
 ) -> Result<(), Stop> {
     let checkpoint = worker.job.store.checkpoint(&key.digest());
     let progress = Renewed { inner: &checkpoint, ignored: AtomicBool::new(worker.fresh()) };
+    // For the ledger of drops: the stage takes the records themselves.
+    let ids: BTreeMap<_, Vec<Arc<str>>> = records
+        .iter()
+        .map(|(port, records)| (*port, records.iter().map(|record| record.id.clone()).collect()))
+        .collect();
     let lease = worker.lease;
     let id = worker.id;
     let turn = worker.wait(|| lease.take(id));
@@ -138,8 +142,6 @@ fn compute(
         let last = retry == worker.node.policy.retries;
         // The records are given away with the last try: they may be large, and the stage frees what it has used.
         let given = if last { std::mem::take(&mut records) } else { records.clone() };
-        // For the ledger of drops; texts and blobs are shared, not copied.
-        let ids = given.clone();
         let tools = worker.tools();
         let span = tracing::info_span!(target: "ruminate::profile", "compute", node = %worker.node.name);
         let result = span.in_scope(|| {
@@ -147,7 +149,7 @@ fn compute(
             tools.call(|| stage.run(SetInput { records: given, models: models.clone() }, &context))
         });
         match result {
-            Ok(output) => break (output, ids),
+            Ok(output) => break output,
             Err(Stop::Failed(message)) if !last => {
                 worker.event(crate::event::EventKind::Note { message: format!("{message}; trying again") });
                 if !pause(worker, retry) {
@@ -159,15 +161,14 @@ fn compute(
         }
     };
     drop(turn);
-    let (output, ids) = output;
     for (port, drop) in &output.drops {
-        let Some(record) = ids.get(port).and_then(|records| records.get(drop.source)) else {
+        let Some(id) = ids.get(port).and_then(|ids| ids.get(drop.source)) else {
             let index = drop.source;
             return Err(Stop::Failed(format!(
                 "the stage left out record {index} of `{port}`, which there is not: a defect of its kind"
             )));
         };
-        worker.dropped(record, &drop.reason);
+        worker.dropped_id(id, &drop.reason);
     }
     let action = store_output(worker, key, &output, started.elapsed().as_secs_f64())?;
     worker.job.store.put_action(&key.digest(), &action)?;

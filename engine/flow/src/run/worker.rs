@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::error::StageError;
 use crate::event::{Counts, EventKind};
 use crate::graph::{Edge, Node, NodeId};
-use crate::key::NodeKey;
+use crate::key::{NodeKey, by_unit};
 use crate::model::Model;
 use crate::plan::Item;
 use crate::record::Record;
@@ -141,7 +141,7 @@ impl<'a> Worker<'a> {
         messages: Sender<Message>,
     ) -> Self {
         let node = &job.graph.nodes[id.0];
-        let by_record = matches!(node.stage.work, Work::Record(_));
+        let by_record = by_unit(node);
         let progress = NodeProgress::new(id, messages, by_record, job.dry);
         Worker {
             job,
@@ -284,6 +284,11 @@ impl<'a> Worker<'a> {
         edges.filter(|(_, edge)| !carries_model(self.job.graph, edge)).map(|(port, _)| *port)
     }
 
+    /// How many connected inputs carry a model.
+    pub(super) fn model_inputs(&self) -> usize {
+        self.node.inputs.len() - self.record_inputs().count()
+    }
+
     /// The main record output.
     pub(super) fn main_output(&self) -> Option<&'static str> {
         self.node.stage.schemas.keys().next().copied()
@@ -325,12 +330,17 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Notes a dropped record.
-    pub(super) fn dropped(&mut self, record: &Record, reason: &str) {
+    /// Notes a dropped record of which only the id is at hand.
+    pub(super) fn dropped_id(&mut self, id: &Arc<str>, reason: &str) {
         self.count_dropped(reason);
         if self.job.options.drop_events {
-            self.event(EventKind::Drop { id: record.id.clone(), reason: reason.to_owned() });
+            self.event(EventKind::Drop { id: id.clone(), reason: reason.to_owned() });
         }
+    }
+
+    /// Notes a dropped record.
+    pub(super) fn dropped(&mut self, record: &Record, reason: &str) {
+        self.dropped_id(&record.id, reason);
         if self.job.tapped(self.id) {
             self.tell(Message::Item(self.id, Item::Dropped(record.clone(), reason.to_owned())));
         }
