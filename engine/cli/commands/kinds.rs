@@ -136,6 +136,7 @@ fn type_name(kind: &OptionKind) -> String {
         OptionKind::Output => "file to write".to_owned(),
         OptionKind::TextList => "list of texts".to_owned(),
         OptionKind::Weights => "table of numbers".to_owned(),
+        OptionKind::Scores => "table of weights and plugins".to_owned(),
         OptionKind::TextMap => "table of texts".to_owned(),
         OptionKind::Any => "any".to_owned(),
     }

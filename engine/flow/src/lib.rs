@@ -11,6 +11,7 @@ pub mod template;
 pub mod options;
 pub mod event;
 pub mod stage;
+pub mod score;
 pub mod codec;
 pub mod spill;
 pub mod diagnostic;

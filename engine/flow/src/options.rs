@@ -58,6 +58,10 @@ pub enum OptionKind {
     TextList,
     /// A table of text to number.
     Weights,
+    /// A table of names to a weight, or to a table that names a [`crate::score::Scorer`]: `plugin`, the path of its file, and
+    /// what the scorer and the kind take beside it. In the value, the file's digest stands at `plugin`; the file is in
+    /// [`Options::files`] under [`scorer_file`].
+    Scores,
     /// A table of text to text.
     TextMap,
     /// Any table or value, handed on as JSON: a plugin's `config`.
@@ -69,7 +73,8 @@ pub enum OptionKind {
 pub struct Options {
     /// Name -> value, in the order of the kind's table. A file option holds the path as written.
     pub values: IndexMap<String, Json>,
-    /// The files of every [`OptionKind::File`] and [`OptionKind::Files`] option, in the order in which they are read.
+    /// The files of every [`OptionKind::File`], [`OptionKind::Files`] and [`OptionKind::Scores`] option, in the order in which
+    /// they are read.
     pub files: IndexMap<String, Vec<InputFile>>,
 }
 
@@ -98,6 +103,11 @@ impl OptionSpec {
         self.identity = false;
         self
     }
+}
+
+/// The name in [`Options::files`] of the plugin that the entry `name` of the [`OptionKind::Scores`] option `option` names.
+pub fn scorer_file(option: &str, name: &str) -> String {
+    format!("{option}.{name}.plugin")
 }
 
 impl Options {

@@ -78,7 +78,7 @@ pub struct NodeInput<'a> {
 /// Something wrong with a node, found by its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
-    /// The option or input port it is about; `None` for the whole node.
+    /// The option or input port it is about, or a place within an option: `config.cut_at[1]`; `None` for the whole node.
     pub option: Option<String>,
     /// What is wrong and what was expected; lowercase, names in backticks.
     pub message: String,

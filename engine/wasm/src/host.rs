@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ruminate_flow::digest::Digest;
 use ruminate_flow::event::Cancel;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use self::bindings::filter::{Filter, FilterPre};
 use self::bindings::mapper::ruminate::plugin::{logging, types};
 use self::bindings::mapper::{Mapper, MapperPre};
 use crate::call::{self, CallError};
+use crate::compiled;
 use crate::contract::{self, World};
 use crate::error::PluginError;
 use crate::limits::{self, Limits, MemoryCap, Patience, SETUP_FUEL};
@@ -121,7 +122,7 @@ impl logging::Host for HostState {
 /// A file that cannot be read, or is no plugin.
 pub fn inspect(path: &Path) -> Result<Description, PluginError> {
     let bytes = std::fs::read(path).map_err(|source| PluginError::Read { path: path.to_owned(), source })?;
-    Plugin::load(&bytes).map(|plugin| plugin.description.clone())
+    Plugin::load(Digest::of(&bytes), &|| Ok(bytes.clone())).map(|plugin| plugin.description.clone())
 }
 
 impl Plugin {
@@ -132,19 +133,16 @@ impl Plugin {
         if let Some(plugin) = compiled.get(&digest) {
             return Ok(Arc::clone(plugin));
         }
-        let bytes = std::fs::read(path).map_err(|source| PluginError::Read { path: path.to_owned(), source })?;
-        let plugin = Arc::new(Plugin::load(&bytes)?);
+        let read = || std::fs::read(path).map_err(|source| PluginError::Read { path: path.to_owned(), source });
+        let plugin = Arc::new(Plugin::load(digest, &read)?);
         compiled.insert(digest, Arc::clone(&plugin));
         Ok(plugin)
     }
 
-    /// Checks and compiles a component and asks what it is.
-    pub(crate) fn load(bytes: &[u8]) -> Result<Plugin, PluginError> {
-        contract::check_header(bytes)?;
+    /// Checks and compiles a component and asks what it is. `read` gives the bytes, of which `digest` is the digest.
+    pub(crate) fn load(digest: Digest, read: &dyn Fn() -> Result<Vec<u8>, PluginError>) -> Result<Plugin, PluginError> {
         let engine = limits::engine()?;
-        let component = Component::new(engine, bytes).map_err(|error| {
-            PluginError::NotAComponent(format!("file is damaged or not valid: {}", call::causes(&error)))
-        })?;
+        let component = compiled::component(engine, digest, read)?;
         let world = contract::check_names(engine, &component)?;
         let mut linker = Linker::new(engine);
         Mapper::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(link_error)?;

@@ -1,14 +1,15 @@
 //! The plugin host and the kind `wasm`: WebAssembly components of the package `ruminate:plugin` filter and map records.
 //! The only crate that names wasmtime. Modules in order; each uses only those above it.
 
+mod error;
+mod limits;
 mod call;
 mod contract;
 mod convert;
-mod error;
+mod compiled;
 mod host;
-mod kind;
-mod limits;
 mod stage;
+mod kind;
 
 pub use contract::{PACKAGE, VERSION, World};
 pub use error::PluginError;

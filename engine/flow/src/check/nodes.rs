@@ -65,6 +65,30 @@ impl NodeDraft<'_> {
         let item = items.iter().enumerate().find(|(index, _)| many_port(*index) == Some(port));
         Some(item.map_or_else(|| entry.place(), |(_, item)| item.place.clone()))
     }
+
+    /// Where an option or input port is given, or a place within an option: of `config.cut_at[1]` as much as there is.
+    pub(super) fn option_place(&self, path: &str) -> Option<Place> {
+        if let Some(place) = self.input_place(path) {
+            return Some(place);
+        }
+        let mut steps = path.split(['.', '[']).map(|step| step.trim_end_matches(']'));
+        let entry = self.table?.0.get(steps.next()?)?;
+        let (mut place, mut item) = (entry.place(), &entry.item);
+        for step in steps {
+            match &item.content {
+                Content::Table(table) => {
+                    let Some(entry) = table.0.get(step) else { break };
+                    (place, item) = (entry.place(), &entry.item);
+                }
+                Content::List(items) => {
+                    let Some(inner) = step.parse().ok().and_then(|index: usize| items.get(index)) else { break };
+                    (place, item) = (inner.place.clone(), inner);
+                }
+                _ => break,
+            }
+        }
+        Some(place)
+    }
 }
 
 fn draft<'a>(

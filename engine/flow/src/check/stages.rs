@@ -131,7 +131,7 @@ impl Upstream {
 
 /// Puts a kind's complaint where its option stands.
 fn place_complaint(node: &NodeDraft<'_>, complaint: Complaint) -> Diagnostic {
-    let place = complaint.option.as_deref().and_then(|option| node.input_place(option));
+    let place = complaint.option.as_deref().and_then(|option| node.option_place(option));
     let mut error = Diagnostic::new(place.as_ref().unwrap_or(&node.place), complaint.message);
     if let (None, Some(option)) = (&place, &complaint.option) {
         error = error.label(format!("`{option}` is not given here"));

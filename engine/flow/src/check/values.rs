@@ -7,7 +7,7 @@ use serde_json::{Number, Value as Json};
 use super::files::Files;
 use crate::diagnostic::{Diagnostic, Place, list, nearest};
 use crate::document::{Content, Item, Table, Text};
-use crate::options::{InputFile, OptionKind, OptionSpec, Options};
+use crate::options::{InputFile, OptionKind, OptionSpec, Options, scorer_file};
 use crate::stage::Kind;
 use crate::template::Template;
 
@@ -160,6 +160,7 @@ impl Checker<'_> {
             (OptionKind::Weights, Content::Table(table)) => self.table(table, &|item| {
                 number(item).and_then(Number::from_f64).map(Json::Number).ok_or_else(|| self.mismatch(item))
             }),
+            (OptionKind::Scores, Content::Table(table)) => self.scores(table, options),
             (OptionKind::Any, _) => self.any(item),
             _ => Err(self.mismatch(item)),
         }
@@ -202,6 +203,27 @@ impl Checker<'_> {
     /// A table whose values all pass `value`. Keys are sorted: their order in the file means nothing.
     fn table(&self, table: &Table, value: &dyn Fn(&Item) -> Checked<Json>) -> Checked<Json> {
         let entries = collect(table.0.iter().map(|(key, entry)| Ok((key.clone(), value(&entry.item)?))))?;
+        let sorted: BTreeMap<String, Json> = entries.into_iter().collect();
+        Ok(Json::Object(sorted.into_iter().collect()))
+    }
+
+    /// Weights, and tables with the file of a scorer.
+    fn scores(&self, table: &Table, options: &mut Options) -> Checked<Json> {
+        let entries = collect(table.0.iter().map(|(name, entry)| {
+            let Content::Table(settings) = &entry.item.content else {
+                let weight = number(&entry.item).and_then(Number::from_f64).map(Json::Number);
+                return Ok((name.clone(), weight.ok_or_else(|| self.mismatch(&entry.item))?));
+            };
+            let Some(plugin) = settings.0.get("plugin") else {
+                let message = format!("`{}.{name}` names no `plugin`", self.spec.name);
+                return Err(vec![self.error(&entry.item, message)]);
+            };
+            let file = self.files.one(self.text(&plugin.item)?, &plugin.item.place).map_err(|error| vec![error])?;
+            let mut value = self.any(&entry.item)?;
+            value["plugin"] = Json::String(file.digest.to_string());
+            options.files.insert(scorer_file(self.spec.name, name), vec![file]);
+            Ok((name.clone(), value))
+        }))?;
         let sorted: BTreeMap<String, Json> = entries.into_iter().collect();
         Ok(Json::Object(sorted.into_iter().collect()))
     }
@@ -287,6 +309,7 @@ pub(super) fn wanted(kind: &OptionKind) -> String {
         OptionKind::Output => "the path of a file to write".to_owned(),
         OptionKind::TextList => "a list of texts".to_owned(),
         OptionKind::Weights => "a table of names and numbers".to_owned(),
+        OptionKind::Scores => "a table of names, each with a weight or a table with `plugin` and `weight`".to_owned(),
         OptionKind::TextMap => "a table of names and texts".to_owned(),
         OptionKind::Any => "any value".to_owned(),
     }
