@@ -165,7 +165,8 @@ pub(crate) fn names(engine: &Engine, component: &Component) -> (Vec<String>, Vec
     for (name, item) in component.exports(engine) {
         match item.ty {
             ComponentItem::ComponentInstance(instance) => {
-                let functions = instance.exports(engine).filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)));
+                let functions =
+                    instance.exports(engine).filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)));
                 exports.extend(functions.map(|(function, _)| format!("{name}#{function}")));
             }
             ComponentItem::ComponentFunc(_) => exports.push(name.to_owned()),

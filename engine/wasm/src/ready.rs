@@ -53,7 +53,8 @@ pub(crate) const TIMEOUT: OptionSpec = OptionSpec::new(
 )
 .not_identity();
 pub(crate) const BATCH: OptionSpec =
-    OptionSpec::new("batch", OptionKind::Int { min: 1, max: 65_536 }, "256", "The most records per call.").not_identity();
+    OptionSpec::new("batch", OptionKind::Int { min: 1, max: 65_536 }, "256", "The most records per call.")
+        .not_identity();
 
 /// The values of these options.
 #[derive(Deserialize)]

@@ -1,5 +1,7 @@
 //! A mapper that does what its field `command` says, most of it wrong: the tests of the plugin host send it every way in
 //! which a plugin can misbehave. Not a plugin for graphs.
+//!
+//! Its bindings are raw, for it breaks rules that the SDK keeps. The host's tests expect its panics on the lines where they are.
 
 use std::hint::black_box;
 
@@ -49,15 +51,6 @@ impl Guest for Plugin {
         let short = batch.iter().any(|row| command(row) == "short");
         Ok(lists.into_iter().skip(usize::from(short)).collect())
     }
-}
-
-/// Raw bindings, unlike the plugins that ship: it breaks rules that the SDK keeps. Of panics it does as the SDK does.
-fn report_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let (message, place) = (panic.payload_as_str().unwrap_or_default(), panic.location());
-        let place = place.map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
-        log(Level::Error, &format!("{message}{place}"));
-    }));
 }
 
 // Kept whole, so that a backtrace can name it.
@@ -134,4 +127,13 @@ fn exhaust() {
 #[allow(unconditional_recursion)]
 fn recurse(depth: u64) -> u64 {
     black_box(recurse(black_box(depth + 1)) + depth)
+}
+
+/// Sends the message of every panic to the log, as the SDK does.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let (message, place) = (panic.payload_as_str().unwrap_or_default(), panic.location());
+        let place = place.map(|place| format!(" ({}:{})", place.file(), place.line())).unwrap_or_default();
+        log(Level::Error, &format!("{message}{place}"));
+    }));
 }
