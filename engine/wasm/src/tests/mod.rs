@@ -1,5 +1,6 @@
 //! Tests against the committed components: the two plugins, the guest that misbehaves, and worlds that must be refused.
 
+mod cache;
 mod check;
 mod hostile;
 mod lock;
