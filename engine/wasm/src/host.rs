@@ -233,7 +233,7 @@ impl Start {
         let start_error = |error: CallError| PluginError::Start(error.reason());
         let instance = attempt(&mut store, &limits, SETUP_FUEL, |store| self.instantiate(store));
         let instance = instance.map_err(|error| match error {
-            CallError::Answer(cause) => type_error(&cause),
+            CallError::Answer(cause) => PluginError::Start(cause),
             other => start_error(other),
         })?;
         let info = attempt(&mut store, &limits, SETUP_FUEL, |store| match &instance {

@@ -118,7 +118,15 @@ fn build(node: &NodeInput<'_>) -> Result<Stage, Complaint> {
         models: Default::default(),
         seeded: false,
         uses_device: false,
-        work: Work::Record(Box::new(PluginStage { plugin, config, limits, batch: options.batch, reads, writes })),
+        work: Work::Record(Box::new(PluginStage {
+            plugin,
+            config,
+            limits,
+            batch: options.batch,
+            reads,
+            writes,
+            reporter: Default::default(),
+        })),
     })
 }
 
@@ -153,9 +161,18 @@ fn columns(description: &Description, setup: &Setup) -> Result<(Schema, Schema),
     Ok((reads, writes))
 }
 
+/// The most bytes of a column's name and kind: longer ones are damage, and kinds are parsed by recursion.
+const COLUMN_TEXT_MAX: usize = 200;
+
 fn schema_of(columns: &[Column], verb: &str, taken: &[&str]) -> Result<Schema, PluginError> {
     let mut schema = Schema::new();
     for Column { name, kind } in columns {
+        if let Some(text) = [name, kind].into_iter().find(|text| text.len() > COLUMN_TEXT_MAX) {
+            return Err(PluginError::Setup(format!(
+                "it {verb} a column whose name or kind has {} bytes: expected at most {COLUMN_TEXT_MAX}",
+                text.len()
+            )));
+        }
         if name.is_empty() || taken.contains(&name.as_str()) {
             return Err(PluginError::Setup(format!("it {verb} `{name}`, which is not a field of its own")));
         }

@@ -3,11 +3,14 @@
 
 mod error;
 mod limits;
+mod frames;
 mod call;
+mod signature;
 mod contract;
 mod convert;
 mod compiled;
 mod host;
+mod report;
 mod stage;
 mod kind;
 

@@ -12,10 +12,11 @@ use ruminate_flow::model::Model;
 use ruminate_flow::record::Schema;
 use ruminate_flow::stage::{Dropped, Outcome, RecordStage, StageContext, Unit};
 
-use crate::call::CallError;
+use crate::call::{self, CallError};
 use crate::convert;
 use crate::host::{Answers, Log, Plugin, Row, Verdict};
 use crate::limits::Limits;
+use crate::report::{Note, Reporter};
 
 /// A plugin with its configuration.
 pub(crate) struct PluginStage {
@@ -26,6 +27,7 @@ pub(crate) struct PluginStage {
     pub(crate) batch: usize,
     pub(crate) reads: Schema,
     pub(crate) writes: Schema,
+    pub(crate) reporter: Reporter,
 }
 
 impl RecordStage for PluginStage {
@@ -48,7 +50,7 @@ impl RecordStage for PluginStage {
         let mut outcomes = Vec::with_capacity(units.len());
         for share in worked {
             let (done, notes) = share.map_err(|_| StageError::failed("a thread of the plugin host panicked"))??;
-            notes.iter().for_each(|note| context.progress.note(note));
+            notes.iter().for_each(|note| note.show(context.progress));
             outcomes.extend(done);
         }
         Ok(outcomes)
@@ -59,7 +61,7 @@ impl RecordStage for PluginStage {
 struct Worker<'a> {
     stage: &'a PluginStage,
     context: &'a StageContext<'a>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 /// A record on its way: its place in the share, its id for notes, and what the plugin sees of it.
@@ -70,7 +72,7 @@ struct Entry<'a> {
 }
 
 impl Worker<'_> {
-    fn work(mut self, units: &[Unit]) -> Result<(Vec<Outcome>, Vec<String>), StageError> {
+    fn work(mut self, units: &[Unit]) -> Result<(Vec<Outcome>, Vec<Note>), StageError> {
         let mut outcomes = Vec::with_capacity(units.len());
         let mut entries = Vec::with_capacity(units.len());
         for (place, unit) in units.iter().enumerate() {
@@ -149,26 +151,12 @@ impl Worker<'_> {
         Ok(Outcome::Done { rows, drops: Vec::new() })
     }
 
-    /// Notes what a call logged, without the message of the panic that ended it: the failure's own note holds that.
     fn note_log(&mut self, log: &Log, error: Option<&CallError>) {
-        let name = &self.stage.plugin.description.name;
-        let panic = match error {
-            Some(CallError::Trap { message, .. }) => Some(message),
-            _ => None,
-        };
-        let lines = log.lines.iter().filter(|line| Some(*line) != panic);
-        self.notes.extend(lines.map(|line| format!("plugin `{name}`: {line}")));
-        if log.more > 0 {
-            self.notes.push(format!("plugin `{name}`: {} more lines", log.more));
-        }
+        self.notes.extend(self.stage.reporter.log(&self.stage.plugin.description.name, log, error));
     }
 
     fn note_failure(&mut self, id: &str, error: &CallError) {
-        if let CallError::Trap { frames, .. } = error {
-            let place = if frames.is_empty() { String::new() } else { format!("; in {}", frames.join(" < ")) };
-            let name = &self.stage.plugin.description.name;
-            self.notes.push(format!("plugin `{name}`, record `{id}`: {}{place}", error.reason()));
-        }
+        self.notes.extend(self.stage.reporter.failure(&self.stage.plugin.description.name, id, error));
     }
 }
 
@@ -185,7 +173,7 @@ impl Answers {
 
 fn of_verdict(verdict: Verdict) -> Outcome {
     match verdict {
-        Verdict::Drop(reason) => dropped(reason),
+        Verdict::Drop(reason) => dropped(call::one_line(&reason)),
         Verdict::Keep => {
             let row = ruminate_flow::stage::Row { source: 0, child: None, fields: Default::default() };
             Outcome::Done { rows: vec![row], drops: Vec::new() }

@@ -3,6 +3,7 @@
 mod cache;
 mod check;
 mod hostile;
+mod hostile_wat;
 mod lock;
 mod plugins;
 mod wat;
