@@ -39,6 +39,7 @@ pub(crate) enum CallError {
     Host(String),
 }
 
+const STACK_EXHAUSTED: &str = "the call stack is exhausted";
 /// The most characters of a text of a plugin's that are kept.
 const TEXT_MAX: usize = 500;
 
@@ -111,6 +112,9 @@ impl CallError {
             CallError::Timeout(_) => "raise `timeout-ms`, or lower `batch`",
             CallError::Memory(_) | CallError::TooMuch => "raise `memory-mb` if such records are worth it",
             CallError::Host(_) => "run the graph again",
+            CallError::Trap { message, .. } if message == STACK_EXHAUSTED => {
+                "raise `stack-kb` if such records are worth it"
+            }
             CallError::Panic { .. } | CallError::Trap { .. } | CallError::Refused(_) | CallError::Answer(_) => {
                 "try the plugin on this record alone with `ruminate plugin run`"
             }
@@ -145,7 +149,7 @@ pub(crate) fn causes(error: &wasmtime::Error) -> String {
 
 fn trap_text(trap: Trap) -> String {
     match trap {
-        Trap::StackOverflow => "the call stack is exhausted".to_owned(),
+        Trap::StackOverflow => STACK_EXHAUSTED.to_owned(),
         Trap::UnreachableCodeReached => "it aborted without a message".to_owned(),
         other => other.to_string().trim_start_matches("wasm trap: ").to_owned(),
     }

@@ -1,6 +1,6 @@
 ;; `configure` refuses with 100 MB.
 ;; memory-mb: 256
-;; refused config: plugin `guest` refuses its config: *
+;; refused config: plugin `guest` refuses its config: `configure` failed: plugin handed over more than 4 MB
 ;; part: configure
 (drop (memory.grow (i32.const 1600)))
 (memory.fill (i32.const 262144) (i32.const 97) (i32.const 100000000))

@@ -1,6 +1,6 @@
 ;; A record over which it logs an error and gives up.
 ;; dropped: plugin panicked: the sky fell
-;; note: plugin `guest` on record `r1`: panicked: the sky fell, in call; try the plugin on this record alone with `ruminate plugin run`
+;; note: plugin `guest` on record `r0`: panicked: the sky fell, in call; try the plugin on this record alone with `ruminate plugin run`
 ;; part: imports
 (import "ruminate:plugin/logging@0.1.0" "log" (func $log (param i32 i32 i32)))
 ;; part: call

@@ -1,5 +1,5 @@
 ;; `describe` calls itself for ever.
-;; refused plugin: the plugin cannot be started: plugin trapped: the call stack is exhausted, in deep < describe
+;; refused plugin: the plugin cannot be started: plugin trapped: the call stack is exhausted, in deep
 ;; part: describe
 (drop (call $deep (i32.const 0)))
 ;; part: body

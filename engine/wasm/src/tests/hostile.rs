@@ -34,7 +34,7 @@ fn check(options: Json, command: &str, expected: &str) -> Vec<String> {
 fn a_record_that_breaks_the_plugin_is_dropped_alone() {
     let few = || json!({ "fuel": 5_000_000 });
     check(few(), "loop", "plugin ran out of fuel: one record needs more than 5000000 (option `fuel`)");
-    check(json!({}), "memory", "plugin asked for more than 64 MB of memory (option `memory-mb`)");
+    check(json!({ "memory-mb": 16 }), "memory", "plugin asked for more than 16 MB of memory (option `memory-mb`)");
     check(json!({ "memory-mb": 3 }), "memory", "plugin asked for more than 3 MB of memory (option `memory-mb`)");
     check(json!({}), "recurse", "plugin trapped: the call stack is exhausted");
     check(json!({}), "error", "plugin error: the record is refused");

@@ -5,7 +5,7 @@
 //! what is expected, where `*` stands for anything:
 //!
 //! - `world:` of the guest; default `filter`
-//! - `rows:` how many, of which one is bad; default 16. `all: yes`: whatever is in them breaks it
+//! - `rows:` how many; default 16. `bad:` which is bad; default 0. `all: yes`: whatever is in them breaks it
 //! - `refused OPTION:` the complaint of the check
 //! - `dropped:` the reason of the bad row's drop; `failed:` the same of a failure that is no verdict; `passes: yes`
 //! - `note:` a line that is shown
@@ -24,9 +24,6 @@ use super::wat::{self, Guest};
 use super::{build, file, reason, record, run};
 
 const INPUT: &[(&str, FieldKind)] = &[("text", FieldKind::Text)];
-/// Where the bad row stands.
-const BAD: usize = 1;
-
 /// A file of the folder.
 #[derive(Default)]
 struct Case {
@@ -175,9 +172,9 @@ fn faults(path: &Path, folder: &Path) -> Vec<String> {
         return faults;
     }
     let all = case.get("all").is_some();
-    let (outcomes, notes) = run(&stage, &records(case.rows(), Some(BAD.min(case.rows() - 1))), 1);
+    let bad = case.number("bad").unwrap_or(0) as usize;
+    let (outcomes, notes) = run(&stage, &records(case.rows(), Some(bad)), 1);
     let unharmed = if all { outcomes.clone() } else { run(&stage, &records(case.rows(), None), 1).0 };
-    let bad = BAD.min(case.rows() - 1);
     for (index, outcome) in outcomes.iter().enumerate() {
         if index != bad && !all {
             let same = if *outcome == unharmed[index] { "as alone" } else { "another" };
