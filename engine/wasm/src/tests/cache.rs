@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ruminate_flow::digest::Digest;
 use tempfile::TempDir;
@@ -123,6 +123,34 @@ fn a_kept_plugin_is_loaded_without_its_bytes() {
     assert_eq!(place.load(&bytes), (false, "one".to_owned()));
     let left: Vec<_> = fs::read_dir(place.folder.path().join("plugins")).expect("the folder").flatten().collect();
     assert_eq!(left.len(), 6, "two entries of code, record and lock: {left:?}");
+}
+
+/// Prints what loading costs, for the component in the environment variable `RUMINATE_TIME_OF` if there is one.
+#[test]
+fn time_of_a_load() {
+    let bytes =
+        std::env::var_os("RUMINATE_TIME_OF").map_or_else(|| plugin("one"), |path| fs::read(path).expect("a file"));
+    let (place, engine) = (Place::new(), limits::engine().expect("an engine"));
+    let digest = Digest::of(&bytes);
+    let load = |what: &str| {
+        let start = Instant::now();
+        let component = place.cache.component(&engine, digest, &|| Ok(bytes.clone())).expect("a component");
+        let loaded = start.elapsed();
+        let mut linker = Linker::new(&engine);
+        linker.define_unknown_imports_as_traps(&component).expect("imports");
+        let linked = linker.instantiate_pre(&component).expect("linked");
+        let mut store = Store::new(&engine, ());
+        store.set_fuel(1_000_000_000).expect("fuel is on");
+        store.set_epoch_deadline(1_000_000);
+        linked.instantiate(&mut store).expect("an instance");
+        println!("{what}: loaded after {loaded:?}, an instance after {:?}", start.elapsed());
+    };
+    load("compiled");
+    settle();
+    load("read in full");
+    (0..5).for_each(|_| load("trusted"));
+    let code = fs::metadata(place.file("code")).expect("the code").len();
+    println!("{} bytes of component, {code} of code", bytes.len());
 }
 
 #[test]

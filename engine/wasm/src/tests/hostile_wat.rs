@@ -218,6 +218,23 @@ fn no_guest_harms_the_engine_or_another_record() {
 }
 
 #[test]
+fn many_failures_are_noted_few_times() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let case = Case::read(&file("tests/plugins/hostile/panic-in-call.wat"));
+    let component = folder.path().join("guest.wasm");
+    std::fs::write(&component, case.component()).expect("the component can be written");
+    let stage = build(&component, json!({}), INPUT).expect("the node is right");
+    let records: Vec<_> = (0..40).map(|i| record(&format!("r{i}"), &[("text", &format!("bad {i}"))])).collect();
+    let (outcomes, notes) = run(&stage, &records, 2);
+    assert!(outcomes.iter().all(|outcome| reason(outcome) == "plugin panicked: the sky fell"));
+    assert_eq!(notes.len(), 11, "{notes:?}");
+    let last = "plugin `guest` fails on more records: `ruminate show GRAPH NODE --dropped` lists them";
+    assert!(notes.iter().any(|note| note == last), "{notes:?}");
+    // So it stays for the life of the node.
+    assert!(run(&stage, &records, 2).1.is_empty());
+}
+
+#[test]
 fn patterns_stand_for_what_they_should() {
     for (text, pattern, expected) in [
         ("abc", "abc", true),
