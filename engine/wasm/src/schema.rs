@@ -139,7 +139,8 @@ fn fault(kind: &ValidationErrorKind, error: &ValidationError<'_>) -> String {
             format!("must be a multiple of {multiple_of}, not {found}")
         }
         ValidationErrorKind::Enum { options } => {
-            let options: Vec<_> = options.as_array().into_iter().flatten().map(|option| format!("`{option}`")).collect();
+            let options: Vec<_> =
+                options.as_array().into_iter().flatten().map(|option| format!("`{option}`")).collect();
             format!("must be one of {}, not {found}", options.join(", "))
         }
         ValidationErrorKind::Constant { expected_value } => format!("must be `{expected_value}`, not {found}"),
@@ -160,7 +161,9 @@ fn fault(kind: &ValidationErrorKind, error: &ValidationError<'_>) -> String {
             let forms: Vec<_> = context.iter().take(FORMS_MAX).filter_map(|errors| errors.first()).map(form).collect();
             format!("has none of the forms that it can have: it {}", forms.join("; or it "))
         }
-        ValidationErrorKind::OneOfMultipleValid { .. } => "has several of the forms of which it can have one".to_owned(),
+        ValidationErrorKind::OneOfMultipleValid { .. } => {
+            "has several of the forms of which it can have one".to_owned()
+        }
         ValidationErrorKind::FalseSchema => "is not allowed here".to_owned(),
         // The rest is rare; the library's sentence says what there is to say.
         _ => format!("does not fit its schema: {error}"),
@@ -280,7 +283,10 @@ mod tests {
             (
                 json!({ "field": "x", "cut_at": [{ "word": "a" }, { "word": "A" }, { "wort": "a" }] }),
                 vec![
-                    (".cut_at[1].word", "`cut_at[1].word` must match the pattern `^[a-z]+$`, which the text \"A\" does not"),
+                    (
+                        ".cut_at[1].word",
+                        "`cut_at[1].word` must match the pattern `^[a-z]+$`, which the text \"A\" does not",
+                    ),
                     (".cut_at[2].wort", "unknown key `cut_at[2].wort`: did you mean `word`?"),
                 ],
             ),

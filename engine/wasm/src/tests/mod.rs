@@ -1,7 +1,9 @@
 //! Tests against the committed components: the two plugins, the guest that misbehaves, and worlds that must be refused.
 
+mod cache;
 mod check;
 mod hostile;
+mod hostile_wat;
 mod limits;
 mod lock;
 mod plugins;
