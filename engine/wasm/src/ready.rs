@@ -31,7 +31,7 @@ pub(crate) const FUEL: OptionSpec = OptionSpec::new(
 pub(crate) const MEMORY: OptionSpec = OptionSpec::new(
     "memory-mb",
     OptionKind::Int { min: 1, max: 4096 },
-    "128",
+    "64",
     "The plugin's memory in megabytes; a record that alone needs more is dropped.",
 );
 pub(crate) const TABLE: OptionSpec = OptionSpec::new(
