@@ -94,9 +94,8 @@ pub(crate) struct Log {
     panic: Option<String>,
 }
 
-/// The most lines that are kept of one call, and the most characters of a line.
+/// The most lines that are kept of one call.
 const LOG_LINES_MAX: usize = 10;
-const LOG_CHARS_MAX: usize = 500;
 /// The most bytes that `describe` and `configure` may return, and a call may log at once.
 const SETUP_BYTES_MAX: usize = 4 << 20;
 /// The most characters of a plugin's name and version, and of its summary.
@@ -115,10 +114,7 @@ impl types::Host for HostState {}
 
 impl logging::Host for HostState {
     fn log(&mut self, level: logging::Level, message: String) {
-        let message = match message.char_indices().nth(LOG_CHARS_MAX) {
-            Some((end, _)) => format!("{}...", &message[..end]),
-            None => message,
-        };
+        let message = call::one_line(&message);
         match level {
             logging::Level::Trace | logging::Level::Debug => return tracing::debug!("{message}"),
             logging::Level::Error => self.log.panic = Some(message.clone()),
@@ -150,10 +146,7 @@ impl Plugin {
     }
 
     /// Checks and compiles a component and asks what it is. `read` gives the bytes, of which `digest` is the digest.
-    pub(crate) fn load(
-        digest: Digest,
-        read: &dyn Fn() -> Result<Vec<u8>, PluginError>,
-    ) -> Result<Plugin, PluginError> {
+    pub(crate) fn load(digest: Digest, read: &dyn Fn() -> Result<Vec<u8>, PluginError>) -> Result<Plugin, PluginError> {
         Plugin::load_with(&limits::engine()?, limits::STACK_BYTES, digest, read)
     }
 
@@ -176,7 +169,8 @@ impl Plugin {
         let limits = Limits { stack_bytes, ..Limits::for_check() };
         let info = limits::on_thread(&limits, || start.describe(&limits))??;
         let schema = info.config_schema.as_deref().map(ConfigSchema::parse).transpose();
-        let schema = schema.map_err(|fault| PluginError::Contract(vec![format!("has a config schema that {fault}")]))?;
+        let schema =
+            schema.map_err(|fault| PluginError::Contract(vec![format!("has a config schema that {fault}")]))?;
         Ok(Plugin { description: described(info, world, names)?, schema, start })
     }
 
@@ -272,9 +266,8 @@ impl Start {
     fn describe(&self, limits: &Limits) -> Result<Info, PluginError> {
         let mut store = self.store(limits, &Cancel::default());
         let start_error = |error: CallError| PluginError::Start(setup_reason(&error));
-        let instance =
-            attempt(&mut store, limits, Budget::setup(limits), |store| self.linked.instantiate(store))
-                .map_err(start_error)?;
+        let instance = attempt(&mut store, limits, Budget::setup(limits), |store| self.linked.instantiate(store))
+            .map_err(start_error)?;
         let lifecycle = self.lifecycle.load(&mut store, &instance).map_err(link_error)?;
         self.check_type(&mut store, &instance).map_err(|error| {
             type_error(&format!("type-checking export func `{}`: {}", self.world.function(), call::causes(&error)))
@@ -325,7 +318,10 @@ fn attempt<T>(
         match state.caps.exceeded {
             Some(Exceeded::Memory) => CallError::Memory(limits.memory_bytes >> 20),
             Some(Exceeded::Table) => CallError::Trap {
-                message: format!("it asked for more than {} table elements (option `table-elements`)", limits.table_elements),
+                message: format!(
+                    "it asked for more than {} table elements (option `table-elements`)",
+                    limits.table_elements
+                ),
                 frames: Vec::new(),
             },
             Some(Exceeded::Machine) => CallError::Host("the machine is out of memory".to_owned()),
@@ -343,14 +339,23 @@ pub(crate) fn setup_reason(error: &CallError) -> String {
         CallError::Fuel(_) => "plugin ran out of fuel".to_owned(),
         CallError::Timeout(limit) => format!("plugin ran longer than {} s", *limit as f64 / 1000.0),
         CallError::Memory(limit) => format!("plugin asked for more than {limit} MB of memory"),
-        other => other.reason(),
+        CallError::TooMuch => format!("plugin handed over more than {} MB", SETUP_BYTES_MAX >> 20),
+        other => other.told(),
     }
 }
 
 /// What a plugin says about itself, if it can be shown.
-fn described(info: Info, world: World, (imports, exports): (Vec<String>, Vec<String>)) -> Result<Description, PluginError> {
+fn described(
+    info: Info,
+    world: World,
+    (imports, exports): (Vec<String>, Vec<String>),
+) -> Result<Description, PluginError> {
     let Info { name, version, summary, config_schema } = info;
-    let parts = [("name", &name, NAME_CHARS_MAX), ("version", &version, NAME_CHARS_MAX), ("summary", &summary, SUMMARY_CHARS_MAX)];
+    let parts = [
+        ("name", &name, NAME_CHARS_MAX),
+        ("version", &version, NAME_CHARS_MAX),
+        ("summary", &summary, SUMMARY_CHARS_MAX),
+    ];
     let faults: Vec<_> = parts
         .iter()
         .filter(|(part, text, most)| {

@@ -111,7 +111,8 @@ fn stage(node: &NodeInput<'_>, ready: Ready, settings: &Settings, score: [String
         schema.extend([(value, FieldKind::Float), (note, FieldKind::Text)]);
     }
     let reads = ready.reads.iter();
-    let fields = reads.fold(Reads::default(), |fields, (name, kind)| fields.require(name, kind.clone(), Some("config")));
+    let fields =
+        reads.fold(Reads::default(), |fields, (name, kind)| fields.require(name, kind.clone(), Some("config")));
     let score = score.map(|name| Arc::from(name.as_str()));
     Stage {
         version: VERSION,

@@ -4,12 +4,15 @@
 mod error;
 mod limits;
 mod caps;
+mod frames;
 mod call;
+mod signature;
 mod contract;
 mod schema;
 mod wire;
 mod compiled;
 mod host;
+mod report;
 mod ready;
 mod convert;
 mod pace;

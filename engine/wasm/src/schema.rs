@@ -139,7 +139,8 @@ fn fault(kind: &ValidationErrorKind, error: &ValidationError<'_>) -> String {
             format!("must be a multiple of {multiple_of}, not {found}")
         }
         ValidationErrorKind::Enum { options } => {
-            let options: Vec<_> = options.as_array().into_iter().flatten().map(|option| format!("`{option}`")).collect();
+            let options: Vec<_> =
+                options.as_array().into_iter().flatten().map(|option| format!("`{option}`")).collect();
             format!("must be one of {}, not {found}", options.join(", "))
         }
         ValidationErrorKind::Constant { expected_value } => format!("must be `{expected_value}`, not {found}"),
@@ -160,7 +161,9 @@ fn fault(kind: &ValidationErrorKind, error: &ValidationError<'_>) -> String {
             let forms: Vec<_> = context.iter().take(FORMS_MAX).filter_map(|errors| errors.first()).map(form).collect();
             format!("has none of the forms that it can have: it {}", forms.join("; or it "))
         }
-        ValidationErrorKind::OneOfMultipleValid { .. } => "has several of the forms of which it can have one".to_owned(),
+        ValidationErrorKind::OneOfMultipleValid { .. } => {
+            "has several of the forms of which it can have one".to_owned()
+        }
         ValidationErrorKind::FalseSchema => "is not allowed here".to_owned(),
         // The rest is rare; the library's sentence says what there is to say.
         _ => format!("does not fit its schema: {error}"),
@@ -261,7 +264,7 @@ mod tests {
                 json!({ "field": "x", "nothing_like_it": 3 }),
                 vec![(
                     ".nothing_like_it",
-                    "unknown key `nothing_like_it`: expected `cut_at`, `either`, `field`, `max`, `mode`, `share`",
+                    "unknown key `nothing_like_it`: expected `field`, `max`, `share`, `mode`, `cut_at`, `either`",
                 )],
             ),
             (
@@ -274,13 +277,16 @@ mod tests {
             ),
             (
                 json!({ "field": "x", "share": "half" }),
-                vec![(".share", "`share` must be a number or null, not the text \"half\"")],
+                vec![(".share", "`share` must be null or a number, not the text \"half\"")],
             ),
             (json!({ "field": "x", "share": 1.5 }), vec![(".share", "`share` must be less than 1, not 1.5")]),
             (
                 json!({ "field": "x", "cut_at": [{ "word": "a" }, { "word": "A" }, { "wort": "a" }] }),
                 vec![
-                    (".cut_at[1].word", "`cut_at[1].word` must match the pattern `^[a-z]+$`, which the text \"A\" does not"),
+                    (
+                        ".cut_at[1].word",
+                        "`cut_at[1].word` must match the pattern `^[a-z]+$`, which the text \"A\" does not",
+                    ),
                     (".cut_at[2].wort", "unknown key `cut_at[2].wort`: did you mean `word`?"),
                 ],
             ),

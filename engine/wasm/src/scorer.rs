@@ -102,7 +102,8 @@ fn read(table: &Json) -> Result<Settings, Vec<Complaint>> {
         Json::Object(table) => table,
         other => return Err(about(format!("a plugin's settings are a table, not {}", value_text(other)))),
     };
-    let unknown = table.keys().filter(|key| !SETTINGS.iter().any(|setting| setting.name == *key)).map(|key| unknown(key));
+    let unknown =
+        table.keys().filter(|key| !SETTINGS.iter().any(|setting| setting.name == *key)).map(|key| unknown(key));
     let wrong = SETTINGS.iter().filter_map(|setting| mismatch(setting, table.get(setting.name)?));
     let complaints: Vec<_> = unknown.chain(wrong).collect();
     if !complaints.is_empty() {
