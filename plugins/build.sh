@@ -1,32 +1,50 @@
 #!/usr/bin/env bash
-# Rebuilds every component and plugins.lock.json; on the same tools the bytes are the same, in whatever folder this is.
-# Needs on Debian 12: rustup's Rust (cargo and rust-lld) and `apt-get install rustc-web rust-web-src`, whose standard
-# library is compiled for wasm32 here. Set GUEST_RUSTC for another compiler that has its `rust-src`.
+# Rebuilds the components of the plugins in Rust, the components that the tests refuse, and plugins.lock.json; on the same tools
+# the bytes are the same, in whatever folder this is. Components in C that lie here are locked as they are.
+#
+# Needs the compiler's target (`rustup target add wasm32-unknown-unknown`), or on Debian 12 rustup's Rust (cargo and rust-lld)
+# and `apt-get install --no-install-recommends rustc-web rust-web-src`, whose standard library is compiled for wasm32 here.
+# What is committed was made in the second way. Set GUEST_RUSTC for another compiler that has its `rust-src`.
 set -euo pipefail
 cd "$(dirname "$0")"
+plugins=(accuracy cut-reflection format length-penalty max-words repetition)
 target=wasm32-unknown-unknown
 export CARGO_TARGET_DIR="$PWD/target"
-guest_rustc="${GUEST_RUSTC:-/usr/bin/rustc}"
-linker="$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/host: //p')/bin/rust-lld"
-guest_sources="$("$guest_rustc" --print sysroot)/lib/rustlib/src/rust"
+host_rustc="$(rustc --print sysroot)"
+linker="$host_rustc/lib/rustlib/$(rustc -vV | sed -n 's/host: //p')/bin/rust-lld"
 
 # Native tools first: they use the default compiler.
 cargo build --locked --quiet -p pack
 pack="$CARGO_TARGET_DIR/debug/pack"
 
-# No path of this machine may end up in a panic message.
-flags="--remap-path-prefix=$PWD=plugins"
-flags+=" --remap-path-prefix=$(realpath "$guest_sources")=std --remap-path-prefix=$guest_sources=std"
+# No path of this machine may end up in a panic message. Sources in this workspace have none: cargo names them relative to it.
+# The remapped prefixes are not part of the crates' hashes, so that they do not change the bytes in any other way.
+remap=()
+if [[ -z "${GUEST_RUSTC:-}" && -d "$host_rustc/lib/rustlib/$target" ]]; then
+  guest_rustc=rustc
+  std=()
+else
+  guest_rustc="${GUEST_RUSTC:-/usr/bin/rustc}"
+  std=(-Z build-std=std,panic_abort)
+  library="$("$guest_rustc" --print sysroot)/lib/rustlib/src/rust"
+  remap+=("$(realpath "$library")=std" "$library=std")
+  export RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$linker"
+fi
 for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
-  flags+=" --remap-path-prefix=$registry=registry"
+  remap+=("$registry=registry")
 done
-RUSTC_BOOTSTRAP=1 RUSTC="$guest_rustc" RUSTFLAGS="$flags" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$linker" \
-  cargo build --locked --release -Z build-std=std,panic_abort --target "$target" -p cut-reflection -p max-words -p hostile
+remap+=("$(realpath ../engine/grade)=ruminate-grade")
+# One flag an element, so that paths may have spaces.
+flags="$(printf -- '--remap-path-prefix=%s\x1f' "${remap[@]}")"
+RUSTC="$guest_rustc" CARGO_ENCODED_RUSTFLAGS="${flags%$'\x1f'}" \
+  cargo build --locked --release "${std[@]}" --target "$target" "${plugins[@]/#/-p}" -p hostile
 
 mkdir -p ../tests/plugins
 modules="$CARGO_TARGET_DIR/$target/release"
-"$pack" component "$modules/cut_reflection.wasm" cut-reflection.wasm
-"$pack" component "$modules/max_words.wasm" max-words.wasm
+for plugin in "${plugins[@]}"; do
+  # Becomes: ruminate plugin build "$plugin" -o "$plugin.wasm"
+  "$pack" component "$modules/${plugin//-/_}.wasm" "$plugin.wasm"
+done
 "$pack" component "$modules/hostile.wasm" ../tests/plugins/hostile.wasm
 for wit in tests/worlds/*.wit; do
   "$pack" fixture "$wit" wit "../tests/plugins/$(basename "$wit" .wit).wasm"

@@ -39,7 +39,14 @@ fn fixture(wit: &Path, base: &Path, component: &Path) -> Result<()> {
     write_component(&module, component)
 }
 
-/// Writes the digests of all sources and components, relative to the current folder.
+/// Extensions of what components are made of or judged by.
+const SOURCES: &[&str] =
+    &["c", "h", "in", "js", "json", "jsonl", "lock", "mjs", "py", "rs", "sh", "toml", "txt", "wit"];
+/// Folders of things that tools make or fetch.
+const MADE: &[&str] = &["target", "node_modules", "__pycache__", "build"];
+const LOCK: &str = "plugins.lock.json";
+
+/// Writes the digests of all sources and components, relative to the current folder. `engine/wasm/src/tests/lock.rs` compares.
 fn write_lock(tools: &[&str]) -> Result<()> {
     let mut versions = BTreeMap::new();
     for tool in tools {
@@ -47,30 +54,40 @@ fn write_lock(tools: &[&str]) -> Result<()> {
         versions.insert(name, version);
     }
     let (mut sources, mut components) = (BTreeMap::new(), BTreeMap::new());
-    for path in files(Path::new("."))?.into_iter().chain(files(Path::new("../tests/plugins"))?) {
-        let name = path.strip_prefix(".").unwrap_or(&path).to_string_lossy().into_owned();
-        let digest = blake3::hash(&fs::read(&path)?).to_string();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("wasm") => components.insert(name, digest),
-            Some("rs" | "wit" | "toml" | "lock" | "sh") => sources.insert(name, digest),
-            _ => None,
-        };
+    for path in [".", "../tests/plugins", "../engine/grade"].iter().map(|root| files(Path::new(root))) {
+        for path in path? {
+            let name = path.strip_prefix(".").unwrap_or(&path).to_string_lossy().into_owned();
+            let kind = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            let digest = || -> Result<String> { Ok(blake3::hash(&fs::read(&path)?).to_string()) };
+            if kind == "wasm" {
+                components.insert(name, digest()?);
+            } else if name != LOCK && SOURCES.contains(&kind) {
+                sources.insert(name, digest()?);
+            }
+        }
     }
     let lock = serde_json::json!({ "tools": versions, "components": components, "sources": sources });
-    fs::write("plugins.lock.json", serde_json::to_string_pretty(&lock)? + "\n").context("cannot write the lock file")
+    fs::write(LOCK, serde_json::to_string_pretty(&lock)? + "\n").context("cannot write the lock file")
 }
 
-/// All files below `folder`, without the build folder.
+/// All files below `folder` but those that tools make: hidden folders, build folders, and components in a plugin's own folder.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_file() {
             found.push(path);
-        } else if path.is_dir() && path != Path::new("./target") {
+        } else if path.is_dir() && !name.starts_with('.') && !MADE.contains(&&*name) {
             found.extend(files(&path)?);
         }
     }
+    found.retain(|path| path.extension().is_none_or(|kind| kind != "wasm") || is_committed(path));
     found.sort();
     Ok(found)
+}
+
+/// Whether a component lies where the committed ones do; those in a plugin's own folder were built to try them.
+fn is_committed(component: &Path) -> bool {
+    [Path::new("."), Path::new("../tests/plugins")].iter().any(|folder| component.parent() == Some(folder))
 }
