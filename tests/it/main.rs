@@ -10,6 +10,7 @@ mod kill;
 mod layout;
 mod logits;
 mod partial;
+mod plugins;
 mod readme;
 mod smoke;
 mod store;

@@ -10,6 +10,7 @@ mod compiled;
 mod host;
 mod stage;
 mod kind;
+pub mod author;
 
 pub use contract::{PACKAGE, VERSION, World};
 pub use error::PluginError;
