@@ -69,7 +69,7 @@ fn report(case: &Case, outcome: &Outcome, update: bool) -> Result<bool, Failure>
     }
     if update {
         outcome.accept()?;
-        writeln!(out, "{} {name}: `{}` written", paint(CAUTION, "new"), outcome.file.display())?;
+        writeln!(out, "{}   {name}: `{}` written", paint(CAUTION, "new"), outcome.file.display())?;
         return Ok(true);
     }
     writeln!(out, "{}  {name} {compared}", paint(BAD, "fail"))?;

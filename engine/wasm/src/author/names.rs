@@ -83,10 +83,10 @@ pub(super) fn check(name: &str) -> Result<(), String> {
     if name.starts_with(|first: char| first.is_ascii_lowercase()) && name.split('-').all(is_word) {
         return Ok(());
     }
-    let expected = "expected small letters and digits with hyphens between words, such as `max-words`";
+    let expected = "expected small letters and digits with hyphens between words";
     let near = nearest(name);
     match near.as_str() {
-        "" => Err(format!("`{shown}` is no name for a plugin: {expected}")),
+        "" => Err(format!("`{shown}` is no name for a plugin: {expected}, such as `max-words`")),
         near => Err(format!("`{shown}` is no name for a plugin: {expected}; `{near}` would do")),
     }
 }

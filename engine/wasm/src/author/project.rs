@@ -74,7 +74,10 @@ impl Project {
         let project = table.and_then(|table| Reader { errors: &mut errors }.project(folder, &table));
         match project {
             Some(project) if errors.is_empty() => Ok(project),
-            _ => Err(AuthorError::Manifest(Box::new(Diagnostics { path, source, items: errors }))),
+            _ => {
+                errors.sort_by_key(|error| error.span().map(|span| span.start));
+                Err(AuthorError::Manifest(Box::new(Diagnostics { path, source, items: errors })))
+            }
         }
     }
 

@@ -249,7 +249,7 @@ fn a_trial_answers_row_by_row() {
 fn facts_tell_what_a_plugin_is() {
     let facts = facts(&plugins().join("cut-reflection.wasm"), &json!({})).expect("a plugin");
     assert_eq!(facts.imports, ["ruminate:plugin/logging@0.1.0"]);
-    assert_eq!(facts.exports, ["lifecycle.describe", "lifecycle.configure", "transform"]);
+    assert_eq!(facts.exports, ["transform", "lifecycle.describe", "lifecycle.configure"]);
     let (reads, writes) = facts.fields.expect("the config is right");
     assert!(reads.contains_key("reasoning") && writes.contains_key("reasoning"));
     let wrong = super::facts(&plugins().join("cut-reflection.wasm"), &json!({ "cut": 1 })).expect("a plugin");
