@@ -21,7 +21,7 @@ for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
   flags+=" --remap-path-prefix=$registry=registry"
 done
 RUSTC_BOOTSTRAP=1 RUSTC="$guest_rustc" RUSTFLAGS="$flags" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$linker" \
-  cargo build --locked --release -Z build-std=std,panic_abort --target "$target" -p cut-reflection -p max-words -p hostile
+  cargo build --locked --release -Z build-std=std,panic_abort --target "$target" -p accuracy -p cut-reflection -p format -p length-penalty -p max-words -p repetition -p hostile
 
 mkdir -p ../tests/plugins
 modules="$CARGO_TARGET_DIR/$target/release"

@@ -1,79 +1,34 @@
 //! The filter `max-words`: drops traces of more than so many words. OpenVLThinker tried it against reflection and kept
 //! `cut-reflection` instead.
 
-use std::sync::OnceLock;
+use ruminate_plugin::{Column, Filter, Row, Verdict};
 
-use plugin_sdk::Config;
-
-use self::exports::ruminate::plugin::lifecycle::{Guest as Lifecycle, Info, Setup};
-use self::ruminate::plugin::logging::{Level, log};
-use self::ruminate::plugin::types::{Column, Value};
-
-#[allow(missing_docs)]
-mod bindings {
-    wit_bindgen::generate!({ path: "../wit", world: "filter" });
-    export!(Plugin with_types_in self);
-    use super::Plugin;
-}
-use bindings::{Guest, Row, Verdict, exports, ruminate};
-
-struct Plugin;
-
-struct Settings {
-    field: String,
-    max: u64,
-}
-
-static SETTINGS: OnceLock<Settings> = OnceLock::new();
-
-const SCHEMA: &str = r#"{
-  "type": "object",
-  "additionalProperties": false,
-  "properties": {
-    "field": { "type": "string", "default": "reasoning", "description": "the field whose words are counted" },
-    "max": { "type": "integer", "minimum": 1, "default": 500, "description": "the most words that pass" }
-  }
-}"#;
-
-impl Lifecycle for Plugin {
-    fn describe() -> Info {
-        Info {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "drops records whose text has more than so many words".to_owned(),
-            config_schema: Some(SCHEMA.to_owned()),
-        }
-    }
-
-    fn configure(config_json: String) -> Result<Setup, String> {
-        plugin_sdk::report_panics(|message| log(Level::Error, message));
-        let config = Config::parse(&config_json, &["field", "max"])?;
-        let field = config.text("field", "reasoning")?;
-        let max = config.count("max", 500)?;
-        let column = Column { name: field.clone(), kind: "text".to_owned() };
-        SETTINGS.set(Settings { field, max }).map_err(|_| "the plugin was configured twice".to_owned())?;
-        Ok(Setup { reads: vec![column], writes: Vec::new() })
+ruminate_plugin::options! {
+    /// drops records whose text has more than so many words
+    struct MaxWords {
+        /// the field whose words are counted
+        #[rule(not_empty())]
+        field: String = "reasoning",
+        /// the most words that pass
+        #[rule(at_least(1))]
+        max: u64 = 500,
     }
 }
 
-impl Guest for Plugin {
-    fn filter(batch: Vec<Row>) -> Result<Vec<Verdict>, String> {
-        let settings = SETTINGS.get().ok_or("the plugin was not configured")?;
-        Ok(batch.iter().map(|row| verdict(row, settings)).collect())
+impl Filter for MaxWords {
+    fn reads(&self) -> Vec<Column> {
+        vec![Column::text(&self.field)]
+    }
+
+    fn keep(&self, row: &Row) -> Result<Verdict, String> {
+        // A null has no words.
+        let text: Option<&str> = row.get(&self.field)?;
+        let within = !exceeds(text.unwrap_or_default(), self.max);
+        Ok(Verdict::keep_if(within, || format!("more than {} words", self.max)))
     }
 }
 
-fn verdict(row: &Row, settings: &Settings) -> Verdict {
-    let text = row.fields.iter().find_map(|field| match &field.value {
-        Value::Text(text) if field.name == settings.field => Some(text.as_str()),
-        _ => None,
-    });
-    if exceeds(text.unwrap_or_default(), settings.max) {
-        Verdict::Drop(format!("more than {} words", settings.max))
-    } else {
-        Verdict::Keep
-    }
-}
+ruminate_plugin::filter!(MaxWords);
 
 /// Whether `text` has more than `max` words: runs of anything but white space.
 fn exceeds(text: &str, max: u64) -> bool {
@@ -82,7 +37,9 @@ fn exceeds(text: &str, max: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::exceeds;
+    use ruminate_plugin::{Filter, Options, Row, Verdict};
+
+    use super::{MaxWords, exceeds};
 
     #[test]
     fn words_are_runs_between_white_space() {
@@ -91,5 +48,14 @@ mod tests {
         assert!(exceeds("one\ttwo", 1));
         assert!(!exceeds("one two three", 3));
         assert!(exceeds("one two three four five", 3));
+    }
+
+    #[test]
+    fn the_limit_itself_passes() {
+        let plugin = MaxWords::from_json(r#"{"field": "text", "max": 2}"#).expect("the config is right");
+        let verdict = |text: Option<&str>| plugin.keep(&Row::default().with("text", text)).expect("a text");
+        assert_eq!(verdict(Some("zwei Wörter")), Verdict::Keep);
+        assert_eq!(verdict(Some("one two three")), Verdict::drop("more than 2 words"));
+        assert_eq!(verdict(None), Verdict::Keep);
     }
 }
