@@ -19,7 +19,13 @@ pub(super) fn wrap(mut module: Vec<u8>, world: World) -> Result<Vec<u8>, String>
     if !module.windows(METADATA.len()).any(|bytes| bytes == METADATA) {
         embed(&mut module, world)?;
     }
-    let explain = |error| format!("it is no component of the world `{}`: {error}", world.name());
+    let explain = |error: String| match error.contains("wasi_snapshot_preview1") {
+        true => format!(
+            "it calls functions of the C library that need a system (files, clock, console, randomness), and a plugin has \
+             none: {error}"
+        ),
+        false => format!("it is no component of the world `{}`: {error}", world.name()),
+    };
     let mut encoder = ComponentEncoder::default();
     encoder.validate(true).module(&module).and_then(|encoder| encoder.encode()).map_err(|error| explain(format!("{error:#}")))
 }

@@ -15,15 +15,16 @@ const COMPILER_VARIABLE: &str = "RUMINATE_CLANG";
 /// Where the WASI SDK lies, if it is installed instead of a system's packages.
 const SDK_VARIABLE: &str = "WASI_SDK_PATH";
 
+/// The stack lies below the data: one that overflows traps instead of overwriting.
 const FLAGS: [&str; 8] = [
     "--target=wasm32-wasi",
-    "-std=c11",
+    "-std=c17",
     "-O2",
     "-Wall",
     "-Wextra",
-    "-fno-ident",
     "-mexec-model=reactor",
     "-Wl,--strip-debug",
+    "-Wl,--stack-first",
 ];
 
 /// A program that needs all that a plugin needs: headers, the C library, the compiler's own library and the linker.
@@ -38,6 +39,7 @@ pub(super) fn build(project: &Project) -> Result<Made, AuthorError> {
     let module = place.path().join("core.wasm");
     let mut command = Command::new(&clang);
     command.current_dir(&project.folder).args(FLAGS).args(maps(project, &sdk));
+    command.arg(format!("-DRUMINATE_{}", project.kind.name().to_uppercase()));
     command.arg("-I").arg(&sdk).arg("-o").arg(&module).args(&sources).args(sdk_sources(project, &sdk)?);
     let ran = tools::run(&mut command)?;
     if !ran.success {
@@ -83,13 +85,14 @@ fn sources(project: &Project) -> Result<Vec<PathBuf>, AuthorError> {
     Ok(found.into_iter().filter_map(|path| path.file_name().map(PathBuf::from)).collect())
 }
 
-/// The SDK's files: those for all plugins, and those in the folder of the plugin's kind.
+/// The SDK's files: those for all plugins, and the bindings of the plugin's world.
 fn sdk_sources(project: &Project, sdk: &Path) -> Result<Vec<PathBuf>, AuthorError> {
     let mut found = c_files(sdk)?;
-    let of_kind = sdk.join(project.kind.name());
-    if of_kind.is_dir() {
-        found.extend(c_files(&of_kind)?);
+    let bindings = sdk.join("bindings").join(format!("{}.c", project.kind.name()));
+    if !bindings.is_file() {
+        return Err(AuthorError::Input(format!("the SDK is not complete: `{}` is missing", bindings.display())));
     }
+    found.push(bindings);
     Ok(found)
 }
 

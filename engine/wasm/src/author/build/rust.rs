@@ -112,7 +112,8 @@ impl Toolchain {
         command
     }
 
-    /// No path of this machine may end up in a panic's message.
+    /// No path of this machine may end up in a panic's message. What lies in the plugin's own workspace has none: cargo gives
+    /// the compiler relative paths. Flags that were the folder's own would make cargo build everything again for each plugin.
     fn flags(&self, manifest: &Path) -> OsString {
         let mut flags = OsString::new();
         let mut remap = |from: &Path, to: &str| {
@@ -123,7 +124,6 @@ impl Toolchain {
             flags.push(from);
             flags.push(format!("={to}"));
         };
-        remap(&self.workspace(manifest), "plugins");
         if let Some(library) = &self.library {
             remap(&absolute(library), "std");
             remap(library, "std");
@@ -131,15 +131,28 @@ impl Toolchain {
         for registry in registries() {
             remap(&registry, "registry");
         }
+        for (name, folder) in self.outside(manifest) {
+            remap(&folder, &name);
+        }
         flags
     }
 
-    /// The folder of the workspace, in which cargo runs the compiler.
-    fn workspace(&self, manifest: &Path) -> PathBuf {
+    /// The crates that lie on this machine outside the plugin's workspace: name and folder.
+    fn outside(&self, manifest: &Path) -> Vec<(String, PathBuf)> {
         let mut command = Command::new(&self.cargo);
-        command.args(["locate-project", "--workspace", "--message-format=plain", "--manifest-path"]).arg(manifest);
-        let found = tools::answer(&mut command).map(PathBuf::from).unwrap_or_else(|| manifest.to_owned());
-        found.parent().map(Path::to_owned).unwrap_or_default()
+        command.args(["metadata", "--format-version=1", "--quiet", "--manifest-path"]).arg(manifest);
+        // Where this fails the build fails too, and says why.
+        let Ok(ran) = tools::run(&mut command) else { return Vec::new() };
+        let metadata: Json = serde_json::from_str(&ran.stdout).unwrap_or_default();
+        let root = PathBuf::from(metadata["workspace_root"].as_str().unwrap_or_default());
+        let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
+        let local = packages.iter().filter(|package| package["source"].is_null()).filter_map(|package| {
+            let manifest = Path::new(package["manifest_path"].as_str()?);
+            Some((package["name"].as_str()?.to_owned(), manifest.parent()?.to_owned()))
+        });
+        let mut outside: Vec<_> = local.filter(|(_, folder)| !folder.starts_with(&root)).collect();
+        outside.sort();
+        outside
     }
 }
 
