@@ -156,3 +156,21 @@ fn other_version(name: &str) -> Option<&str> {
 pub(crate) fn list(names: impl IntoIterator<Item = String>) -> String {
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
+
+/// The names of what `component` imports, and of the functions that it exports.
+pub(crate) fn names(engine: &Engine, component: &Component) -> (Vec<String>, Vec<String>) {
+    let component = component.component_type();
+    let imports = component.imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let mut exports = Vec::new();
+    for (name, item) in component.exports(engine) {
+        match item.ty {
+            ComponentItem::ComponentInstance(instance) => {
+                let functions = instance.exports(engine).filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)));
+                exports.extend(functions.map(|(function, _)| format!("{name}#{function}")));
+            }
+            ComponentItem::ComponentFunc(_) => exports.push(name.to_owned()),
+            _ => {}
+        }
+    }
+    (imports, exports)
+}

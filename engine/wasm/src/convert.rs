@@ -6,7 +6,8 @@ use ruminate_flow::record::{FieldKind, Fields, Record, Schema, Value};
 use ruminate_flow::stage::Blobs;
 
 use crate::call::CallError;
-use crate::host::{Field, Row, Value as PluginValue};
+use crate::host::{Field, Score, Value as PluginValue};
+use crate::wire;
 
 /// The row of `record`: the fields in `reads`, nothing else.
 ///
@@ -14,35 +15,40 @@ use crate::host::{Field, Row, Value as PluginValue};
 ///
 /// # Errors
 /// A field that is missing, of another kind, or an image that cannot be read.
-pub(crate) fn lower(record: &Record, id: String, reads: &Schema, blobs: &dyn Blobs) -> Result<Row, String> {
-    let field = |(name, kind): (&String, &FieldKind)| {
+pub(crate) fn lower<'a>(
+    record: &'a Record,
+    id: String,
+    reads: &'a Schema,
+    blobs: &dyn Blobs,
+) -> Result<wire::Row<'a>, String> {
+    let field = |(name, kind): (&'a String, &FieldKind)| {
         let value = record
             .fields
             .get(name.as_str())
             .ok_or_else(|| format!("there is no field `{name}`, which the plugin reads"))?;
         let value = lower_value(value, kind, blobs).map_err(|fault| format!("field `{name}` {fault}"))?;
-        Ok(Field { name: name.clone(), value })
+        Ok(wire::Field { name, value })
     };
     let fields = reads.iter().map(field).collect::<Result<_, String>>()?;
-    Ok(Row { id, fields })
+    Ok(wire::Row { id, fields })
 }
 
-fn lower_value(value: &Value, kind: &FieldKind, blobs: &dyn Blobs) -> Result<PluginValue, String> {
+fn lower_value<'a>(value: &'a Value, kind: &FieldKind, blobs: &dyn Blobs) -> Result<wire::Value<'a>, String> {
     Ok(match (kind, value) {
-        (_, Value::Null) => PluginValue::Null,
-        (FieldKind::Json, value) => PluginValue::Json(value.to_json().to_string()),
-        (FieldKind::Bool, Value::Bool(value)) => PluginValue::Boolean(*value),
-        (FieldKind::Int, Value::Int(value)) => PluginValue::Int(*value),
-        (FieldKind::Float, Value::Float(value)) => PluginValue::Float(*value),
-        (FieldKind::Float, Value::Int(value)) => PluginValue::Float(*value as f64),
-        (FieldKind::Text, Value::Text(text)) => PluginValue::Text(text.to_string()),
+        (_, Value::Null) => wire::Value::Null,
+        (FieldKind::Json, value) => wire::Value::Json(value.to_json().to_string()),
+        (FieldKind::Bool, Value::Bool(value)) => wire::Value::Boolean(*value),
+        (FieldKind::Int, Value::Int(value)) => wire::Value::Int(*value),
+        (FieldKind::Float, Value::Float(value)) => wire::Value::Float(*value),
+        (FieldKind::Float, Value::Int(value)) => wire::Value::Float(*value as f64),
+        (FieldKind::Text, Value::Text(text)) => wire::Value::Text(text),
         (FieldKind::Image, Value::Blob(blob)) => {
-            PluginValue::Bytes(blobs.get(blob).map_err(|error| format!("cannot be read: {error}"))?)
+            wire::Value::Bytes(blobs.get(blob).map_err(|error| format!("cannot be read: {error}"))?)
         }
         (FieldKind::List(inner), Value::List(values))
             if values.iter().all(|value| inner.accepts(&FieldKind::of(value))) =>
         {
-            PluginValue::Json(value.to_json().to_string())
+            wire::Value::Json(value.to_json().to_string())
         }
         _ => return Err(format!("is `{}`, and the plugin reads `{kind}`", FieldKind::of(value))),
     })
@@ -107,5 +113,17 @@ fn media_type(bytes: &[u8]) -> &'static str {
         [0xff, 0xd8, 0xff, ..] => "image/jpeg",
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
         _ => "application/octet-stream",
+    }
+}
+
+/// A reward's score, if it is a number that can be worked with.
+///
+/// # Errors
+/// [`CallError::Answer`]: not a number, or infinite.
+pub(crate) fn finite(score: Score) -> Result<Score, CallError> {
+    if score.value.is_finite() {
+        Ok(score)
+    } else {
+        Err(CallError::Answer(format!("the score is {}, not a finite number", score.value)))
     }
 }

@@ -6,36 +6,38 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ruminate_flow::digest::Digest;
 use ruminate_flow::event::Cancel;
-use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::component::{ComponentExportIndex, HasSelf, Instance, InstancePre, Linker, TypedFunc};
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
-use self::bindings::filter::{Filter, FilterPre};
-use self::bindings::mapper::ruminate::plugin::{logging, types};
-use self::bindings::mapper::{Mapper, MapperPre};
+use self::bindings::Guest;
+use self::bindings::exports::ruminate::plugin::lifecycle::GuestIndices as Lifecycle;
+use self::bindings::ruminate::plugin::{logging, types};
 use crate::call::{self, CallError};
+use crate::caps::{Caps, Exceeded};
 use crate::compiled;
 use crate::contract::{self, World};
 use crate::error::PluginError;
-use crate::limits::{self, Limits, MemoryCap, Patience, SETUP_FUEL};
+use crate::limits::{self, Limits, Patience, SETUP_FUEL};
+use crate::schema::ConfigSchema;
+use crate::wire;
 
-pub(crate) use self::bindings::mapper::ruminate::plugin::types::{Column, Field, Info, Row, Setup, Value, Verdict};
+pub(crate) use self::bindings::ruminate::plugin::types::{Column, Field, Info, Row, Score, Setup, Value, Verdict};
 
-/// The host's side of the WIT package.
+/// The host's side of the WIT package: what the three worlds have in common. The functions in which they differ are called
+/// by their types, with rows that borrow.
 #[allow(missing_docs, unreachable_pub)]
 mod bindings {
-    pub mod mapper {
-        wasmtime::component::bindgen!({ path: "../../plugins/wit", world: "mapper" });
-    }
-    pub mod filter {
-        wasmtime::component::bindgen!({
-            path: "../../plugins/wit",
-            world: "filter",
-            with: {
-                "ruminate:plugin/types": super::mapper::ruminate::plugin::types,
-                "ruminate:plugin/logging": super::mapper::ruminate::plugin::logging,
-            },
-        });
-    }
+    wasmtime::component::bindgen!({
+        path: "../../plugins/wit",
+        inline: "
+            package ruminate:host;
+            world guest {
+                import ruminate:plugin/logging@0.1.0;
+                export ruminate:plugin/lifecycle@0.1.0;
+            }
+        ",
+        world: "ruminate:host/guest",
+    });
 }
 
 /// What a plugin says about itself.
@@ -51,28 +53,37 @@ pub struct Description {
     pub summary: String,
     /// A JSON Schema of its config.
     pub config_schema: Option<String>,
+    /// The interfaces and functions that it imports.
+    pub imports: Vec<String>,
+    /// The functions that it exports: `transform`, and those of an interface as `INTERFACE#describe`.
+    pub exports: Vec<String>,
 }
 
 /// A plugin ready to be started.
 pub(crate) struct Plugin {
     pub(crate) description: Description,
+    /// What its config must be.
+    pub(crate) schema: Option<ConfigSchema>,
     start: Start,
 }
 
-enum Start {
-    Filter(FilterPre<HostState>),
-    Mapper(MapperPre<HostState>),
+/// A linked component and where its functions are.
+struct Start {
+    engine: Engine,
+    linked: InstancePre<HostState>,
+    lifecycle: Lifecycle,
+    world: World,
+    function: ComponentExportIndex,
 }
 
-enum Instance {
-    Filter(Filter),
-    Mapper(Mapper),
-}
+/// The type of a world's function: rows in, one answer for each out.
+type Function<'a, A> = TypedFunc<(&'a [wire::Row<'a>],), (Result<Vec<A>, String>,)>;
 
 /// What a call gave for its rows, in order.
 pub(crate) enum Answers {
     Verdicts(Vec<Verdict>),
     Rows(Vec<Vec<Row>>),
+    Scores(Vec<Score>),
 }
 
 /// The lines that a call logged: how many, and the first few.
@@ -86,10 +97,15 @@ pub(crate) struct Log {
 /// The most lines that are kept of one call, and the most characters of a line.
 const LOG_LINES_MAX: usize = 10;
 const LOG_CHARS_MAX: usize = 500;
+/// The most bytes that `describe` and `configure` may return, and a call may log at once.
+const SETUP_BYTES_MAX: usize = 4 << 20;
+/// The most characters of a plugin's name and version, and of its summary.
+const NAME_CHARS_MAX: usize = 64;
+const SUMMARY_CHARS_MAX: usize = 500;
 
 /// The state of a store.
 struct HostState {
-    memory: MemoryCap,
+    caps: Caps,
     log: Log,
     patience: Patience,
 }
@@ -116,95 +132,124 @@ impl logging::Host for HostState {
     }
 }
 
-/// What a plugin file is and says about itself.
-///
-/// # Errors
-/// A file that cannot be read, or is no plugin.
-pub fn inspect(path: &Path) -> Result<Description, PluginError> {
-    let bytes = std::fs::read(path).map_err(|source| PluginError::Read { path: path.to_owned(), source })?;
-    Plugin::load(Digest::of(&bytes), &|| Ok(bytes.clone())).map(|plugin| plugin.description.clone())
-}
-
 impl Plugin {
-    /// The plugin in the file at `path`, whose bytes have this `digest`. Compiled once per digest and process.
-    pub(crate) fn open(path: &Path, digest: Digest) -> Result<Arc<Plugin>, PluginError> {
-        static COMPILED: OnceLock<Mutex<HashMap<Digest, Arc<Plugin>>>> = OnceLock::new();
-        let mut compiled = COMPILED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plugin) = compiled.get(&digest) {
+    /// The plugin in the file at `path`, whose bytes have this `digest`. Compiled once per digest, size of stack and process.
+    pub(crate) fn open(path: &Path, digest: Digest, limits: &Limits) -> Result<Arc<Plugin>, PluginError> {
+        type Opened = Mutex<HashMap<(Digest, usize), Arc<Plugin>>>;
+        static OPENED: OnceLock<Opened> = OnceLock::new();
+        let mut opened = OPENED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (digest, limits.stack_bytes);
+        if let Some(plugin) = opened.get(&key) {
             return Ok(Arc::clone(plugin));
         }
         let read = || std::fs::read(path).map_err(|source| PluginError::Read { path: path.to_owned(), source });
-        let plugin = Arc::new(Plugin::load(digest, &read)?);
-        compiled.insert(digest, Arc::clone(&plugin));
+        let engine = limits::engine_with(limits.stack_bytes)?;
+        let plugin = Arc::new(Plugin::load_with(&engine, limits.stack_bytes, digest, &read)?);
+        opened.insert(key, Arc::clone(&plugin));
         Ok(plugin)
     }
 
     /// Checks and compiles a component and asks what it is. `read` gives the bytes, of which `digest` is the digest.
-    pub(crate) fn load(digest: Digest, read: &dyn Fn() -> Result<Vec<u8>, PluginError>) -> Result<Plugin, PluginError> {
-        let engine = limits::engine()?;
+    pub(crate) fn load(
+        digest: Digest,
+        read: &dyn Fn() -> Result<Vec<u8>, PluginError>,
+    ) -> Result<Plugin, PluginError> {
+        Plugin::load_with(&limits::engine()?, limits::STACK_BYTES, digest, read)
+    }
+
+    fn load_with(
+        engine: &Engine,
+        stack_bytes: usize,
+        digest: Digest,
+        read: &dyn Fn() -> Result<Vec<u8>, PluginError>,
+    ) -> Result<Plugin, PluginError> {
         let component = compiled::component(engine, digest, read)?;
         let world = contract::check_names(engine, &component)?;
+        let names = contract::names(engine, &component);
         let mut linker = Linker::new(engine);
-        Mapper::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(link_error)?;
+        Guest::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(link_error)?;
         let linked = linker.instantiate_pre(&component).map_err(link_error)?;
-        let start = match world {
-            World::Filter => Start::Filter(FilterPre::new(linked).map_err(link_error)?),
-            World::Mapper => Start::Mapper(MapperPre::new(linked).map_err(link_error)?),
-            World::Reward => {
-                let fault = "is of the world `reward`: it scores samples, and a graph's `wasm` nodes are of the worlds `filter` and `mapper`";
-                return Err(PluginError::Contract(vec![fault.to_owned()]));
-            }
-        };
-        let description = start.describe(world)?;
-        Ok(Plugin { description, start })
+        let lifecycle = Lifecycle::new(&linked).map_err(link_error)?;
+        let function = component.get_export_index(None, world.function());
+        let function = function.ok_or_else(|| type_error(&format!("no export `{}`", world.function())))?;
+        let start = Start { engine: engine.clone(), linked, lifecycle, world, function };
+        let limits = Limits { stack_bytes, ..Limits::for_check() };
+        let info = limits::on_thread(&limits, || start.describe(&limits))??;
+        let schema = info.config_schema.as_deref().map(ConfigSchema::parse).transpose();
+        let schema = schema.map_err(|fault| PluginError::Contract(vec![format!("has a config schema that {fault}")]))?;
+        Ok(Plugin { description: described(info, world, names)?, schema, start })
     }
 
     /// Asks what the plugin reads and writes with this configuration.
-    pub(crate) fn configure(&self, config: &str, limits: &Limits) -> Result<Setup, PluginError> {
-        match self.start.configured(config, limits, &mut new_store(limits, &Cancel::default())?) {
-            Ok((_, setup)) => Ok(setup),
-            Err(CallError::Refused(message)) => Err(PluginError::Configure(message)),
-            Err(CallError::Fuel(_)) => {
-                Err(PluginError::Configure("`configure` failed: plugin ran out of fuel".to_owned()))
-            }
-            Err(error) => Err(PluginError::Configure(format!("`configure` failed: {}", error.reason()))),
-        }
+    ///
+    /// # Errors
+    /// [`CallError::Refused`] if the plugin does not take it; else why it could not be asked.
+    pub(crate) fn configure(&self, config: &str, limits: &Limits) -> Result<Setup, CallError> {
+        let ask = || {
+            let mut store = self.start.store(limits, &Cancel::default());
+            self.start.configured(config, limits, &mut store).map(|(_, setup)| setup)
+        };
+        limits::on_thread(limits, ask).map_err(|error| CallError::Host(error.to_string()))?
     }
 
-    /// Starts the plugin afresh, configures it and calls it once on all `rows`.
+    /// Starts the plugin afresh, configures it and calls it once on all `rows`, on a thread of [`limits::thread`].
     ///
     /// Only the call itself burns the fuel of `limits`. The log comes back whatever the outcome. A call that goes on for
     /// long after a stop was asked for is cut off, as if it had run past its deadline.
     pub(crate) fn call(
         &self,
         config: &str,
-        rows: &[Row],
+        rows: &[wire::Row<'_>],
         limits: &Limits,
         cancel: &Cancel,
     ) -> (Result<Answers, CallError>, Log) {
-        let mut store = match new_store(limits, cancel) {
-            Ok(store) => store,
-            Err(error) => return (Err(CallError::Host(error.to_string())), Log::default()),
-        };
+        let mut store = self.start.store(limits, cancel);
         // The same start went well when the graph was checked: whatever breaks it now is the machine's doing.
         let started =
             self.start.configured(config, limits, &mut store).map_err(|error| CallError::Host(error.reason()));
         let answers = started.and_then(|(instance, _)| {
-            attempt(&mut store, limits, limits.fuel, |store| match &instance {
-                Instance::Filter(instance) => Ok(instance.call_filter(store, rows)?.map(Answers::Verdicts)),
-                Instance::Mapper(instance) => Ok(instance.call_transform(store, rows)?.map(Answers::Rows)),
-            })
+            // No answer needs to be larger than the plugin's memory.
+            store.set_hostcall_fuel(limits.memory_bytes);
+            let budget = Budget { fuel: limits.fuel, timeout: limits.timeout };
+            attempt(&mut store, limits, budget, |store| self.start.answers(store, &instance, rows))
         });
-        let answers = answers.and_then(|answers| answers.map_err(CallError::Refused));
-        (answers, store.into_data().log)
+        (answers.and_then(|answers| answers.map_err(CallError::Refused)), store.into_data().log)
     }
 }
 
 impl Start {
-    fn instantiate(&self, store: &mut Store<HostState>) -> wasmtime::Result<Instance> {
-        match self {
-            Start::Filter(start) => start.instantiate(store).map(Instance::Filter),
-            Start::Mapper(start) => start.instantiate(store).map(Instance::Mapper),
+    /// Calls the function of the plugin's world.
+    fn answers(
+        &self,
+        store: &mut Store<HostState>,
+        instance: &Instance,
+        rows: &[wire::Row<'_>],
+    ) -> wasmtime::Result<Result<Answers, String>> {
+        fn of<A>(
+            store: &mut Store<HostState>,
+            instance: &Instance,
+            function: &ComponentExportIndex,
+            rows: &[wire::Row<'_>],
+        ) -> wasmtime::Result<Result<Vec<A>, String>>
+        where
+            A: wasmtime::component::Lift + wasmtime::component::ComponentType + 'static,
+        {
+            let function: Function<'_, A> = instance.get_typed_func(&mut *store, function)?;
+            Ok(function.call(store, (rows,))?.0)
+        }
+        Ok(match self.world {
+            World::Filter => of(store, instance, &self.function, rows)?.map(Answers::Verdicts),
+            World::Mapper => of(store, instance, &self.function, rows)?.map(Answers::Rows),
+            World::Reward => of(store, instance, &self.function, rows)?.map(Answers::Scores),
+        })
+    }
+
+    /// Whether the function of the world has the type that it should have.
+    fn check_type(&self, store: &mut Store<HostState>, instance: &Instance) -> wasmtime::Result<()> {
+        match self.world {
+            World::Filter => instance.get_typed_func(store, &self.function).map(|_: Function<'_, Verdict>| ()),
+            World::Mapper => instance.get_typed_func(store, &self.function).map(|_: Function<'_, Vec<Row>>| ()),
+            World::Reward => instance.get_typed_func(store, &self.function).map(|_: Function<'_, Score>| ()),
         }
     }
 
@@ -215,71 +260,109 @@ impl Start {
         limits: &Limits,
         store: &mut Store<HostState>,
     ) -> Result<(Instance, Setup), CallError> {
-        let (instance, setup) = attempt(store, limits, SETUP_FUEL, |store| {
-            let instance = self.instantiate(store)?;
-            let setup = match &instance {
-                Instance::Filter(instance) => instance.ruminate_plugin_lifecycle().call_configure(store, config)?,
-                Instance::Mapper(instance) => instance.ruminate_plugin_lifecycle().call_configure(store, config)?,
-            };
-            Ok((instance, setup))
+        let (instance, setup) = attempt(store, limits, Budget::setup(limits), |store| {
+            let instance = self.linked.instantiate(&mut *store)?;
+            let lifecycle = self.lifecycle.load(&mut *store, &instance)?;
+            Ok((instance, lifecycle.call_configure(store, config)?))
         })?;
         setup.map(|setup| (instance, setup)).map_err(CallError::Refused)
     }
 
-    /// Starts the plugin once and asks what it is.
-    fn describe(&self, world: World) -> Result<Description, PluginError> {
-        let limits = Limits::for_check();
-        let mut store = new_store(&limits, &Cancel::default())?;
-        let start_error = |error: CallError| PluginError::Start(error.reason());
-        let instance = attempt(&mut store, &limits, SETUP_FUEL, |store| self.instantiate(store));
-        let instance = instance.map_err(|error| match error {
-            CallError::Answer(cause) => type_error(&cause),
-            other => start_error(other),
+    /// Starts the plugin once, checks the types of its functions and asks what it is.
+    fn describe(&self, limits: &Limits) -> Result<Info, PluginError> {
+        let mut store = self.store(limits, &Cancel::default());
+        let start_error = |error: CallError| PluginError::Start(setup_reason(&error));
+        let instance =
+            attempt(&mut store, limits, Budget::setup(limits), |store| self.linked.instantiate(store))
+                .map_err(start_error)?;
+        let lifecycle = self.lifecycle.load(&mut store, &instance).map_err(link_error)?;
+        self.check_type(&mut store, &instance).map_err(|error| {
+            type_error(&format!("type-checking export func `{}`: {}", self.world.function(), call::causes(&error)))
         })?;
-        let info = attempt(&mut store, &limits, SETUP_FUEL, |store| match &instance {
-            Instance::Filter(instance) => instance.ruminate_plugin_lifecycle().call_describe(store),
-            Instance::Mapper(instance) => instance.ruminate_plugin_lifecycle().call_describe(store),
+        attempt(&mut store, limits, Budget::setup(limits), |store| lifecycle.call_describe(store)).map_err(start_error)
+    }
+
+    fn store(&self, limits: &Limits, cancel: &Cancel) -> Store<HostState> {
+        let patience = Patience::new(cancel.clone());
+        let state = HostState { caps: Caps::new(limits), log: Log::default(), patience };
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.caps);
+        store.epoch_deadline_callback(|mut context| {
+            let patience = &mut context.data_mut().patience;
+            if patience.tick() { Ok(UpdateDeadline::Continue(1)) } else { Err(Trap::Interrupt.into()) }
         });
-        let info = info.map_err(start_error)?;
-        let Info { name, version, summary, config_schema } = info;
-        Ok(Description { world, name, version, summary, config_schema })
+        // What a call hands over is copied out of the plugin's memory.
+        store.set_hostcall_fuel(SETUP_BYTES_MAX);
+        store
     }
 }
 
-fn new_store(limits: &Limits, cancel: &Cancel) -> Result<Store<HostState>, PluginError> {
-    let patience = Patience::new(cancel.clone());
-    let state = HostState { memory: MemoryCap::new(limits.memory_bytes), log: Log::default(), patience };
-    let mut store = Store::new(limits::engine()?, state);
-    store.limiter(|state| &mut state.memory);
-    store.epoch_deadline_callback(|mut context| {
-        let patience = &mut context.data_mut().patience;
-        if patience.tick() { Ok(UpdateDeadline::Continue(1)) } else { Err(Trap::Interrupt.into()) }
-    });
-    // What a call hands back is copied out of the plugin's memory; no answer needs to be larger than that memory.
-    store.set_hostcall_fuel(limits.memory_bytes);
-    Ok(store)
+/// What one call into a plugin may use up.
+struct Budget {
+    fuel: u64,
+    timeout: std::time::Duration,
+}
+
+impl Budget {
+    /// For what comes before the rows.
+    fn setup(limits: &Limits) -> Self {
+        Budget { fuel: SETUP_FUEL, timeout: limits.setup_timeout }
+    }
 }
 
 /// Runs `work` with this much fuel and a new deadline.
 fn attempt<T>(
     store: &mut Store<HostState>,
     limits: &Limits,
-    fuel: u64,
+    budget: Budget,
     work: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<T>,
 ) -> Result<T, CallError> {
-    store.set_fuel(fuel).map_err(|error| CallError::Host(error.to_string()))?;
-    store.data_mut().patience.renew(limits);
+    store.set_fuel(budget.fuel).map_err(|error| CallError::Host(error.to_string()))?;
+    store.data_mut().patience.renew(budget.timeout);
     store.set_epoch_deadline(1);
     work(store).map_err(|error| {
         let state = store.data();
-        if state.memory.refused {
-            CallError::Memory(limits.memory_bytes >> 20)
-        } else if state.memory.host_failed {
-            CallError::Host("the machine is out of memory".to_owned())
-        } else {
-            CallError::of(&error, state.log.panic.as_deref(), limits)
+        match state.caps.exceeded {
+            Some(Exceeded::Memory) => CallError::Memory(limits.memory_bytes >> 20),
+            Some(Exceeded::Table) => CallError::Trap {
+                message: format!("it asked for more than {} table elements (option `table-elements`)", limits.table_elements),
+                frames: Vec::new(),
+            },
+            Some(Exceeded::Machine) => CallError::Host("the machine is out of memory".to_owned()),
+            None => {
+                let limits = Limits { fuel: budget.fuel, timeout: budget.timeout, ..*limits };
+                CallError::of(&error, state.log.panic.as_deref(), &limits)
+            }
         }
     })
+}
+
+/// Why starting, `describe` or `configure` failed: their limits are no options.
+pub(crate) fn setup_reason(error: &CallError) -> String {
+    match error {
+        CallError::Fuel(_) => "plugin ran out of fuel".to_owned(),
+        CallError::Timeout(limit) => format!("plugin ran longer than {} s", *limit as f64 / 1000.0),
+        CallError::Memory(limit) => format!("plugin asked for more than {limit} MB of memory"),
+        other => other.reason(),
+    }
+}
+
+/// What a plugin says about itself, if it can be shown.
+fn described(info: Info, world: World, (imports, exports): (Vec<String>, Vec<String>)) -> Result<Description, PluginError> {
+    let Info { name, version, summary, config_schema } = info;
+    let parts = [("name", &name, NAME_CHARS_MAX), ("version", &version, NAME_CHARS_MAX), ("summary", &summary, SUMMARY_CHARS_MAX)];
+    let faults: Vec<_> = parts
+        .iter()
+        .filter(|(part, text, most)| {
+            let empty = *part == "name" && text.trim().is_empty();
+            empty || text.chars().count() > *most || text.chars().any(char::is_control)
+        })
+        .map(|(part, _, most)| format!("describes itself with a {part} that is not one line of 1 to {most} characters"))
+        .collect();
+    if !faults.is_empty() {
+        return Err(PluginError::Contract(faults));
+    }
+    Ok(Description { world, name, version, summary, config_schema, imports, exports })
 }
 
 fn link_error(error: wasmtime::Error) -> PluginError {

@@ -1,68 +1,56 @@
 //! The kind `wasm`: builds the stage of a node from its plugin and config, and explains what is wrong with either.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use ruminate_flow::options::{OptionKind, OptionSpec};
-use ruminate_flow::record::{FieldKind, Schema};
+use ruminate_flow::record::FieldKind;
 use ruminate_flow::stage::{Complaint, Kind, NodeInput, Port, Reads, Stage, Work};
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use crate::contract::World;
-use crate::error::PluginError;
-use crate::host::{Column, Description, Plugin, Setup};
-use crate::limits::Limits;
+use crate::pace::Pace;
+use crate::ready::{self, Ready, Settings};
 use crate::stage::PluginStage;
 
 /// The kind `wasm`.
 pub(crate) struct WasmKind;
 
 /// Raised whenever the same plugin, config and records may give other results.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 const INPUT: &str = "input";
 const OUTPUT: &str = "output";
+const SCORE: &str = "score";
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec::required(
         "plugin",
         OptionKind::File,
-        "The plugin: a WebAssembly component of the world `filter` or `mapper`.",
+        "The plugin: a WebAssembly component of the world `filter`, `mapper` or `reward`.",
     ),
-    OptionSpec::new("config", OptionKind::Any, "{}", "The plugin's own settings, handed to it as JSON."),
+    ready::CONFIG,
     OptionSpec::new(
-        "fuel",
-        OptionKind::Int { min: 1_000, max: i64::MAX },
-        "100000000",
-        "The most work for one record, about one unit per instruction; a record that needs more is dropped. The default is some 0.05 s of work.",
+        SCORE,
+        OptionKind::Text,
+        "null",
+        "For a plugin of the world `reward`: the field that its score goes into, a number; `score` if not given. Its note goes into the same name with `_note`, null if it has none.",
     ),
-    OptionSpec::new(
-        "memory-mb",
-        OptionKind::Int { min: 1, max: 4096 },
-        "64",
-        "The plugin's memory in megabytes; a record that alone needs more is dropped.",
-    ),
-    OptionSpec::new(
-        "timeout-ms",
-        OptionKind::Int { min: 10, max: 86_400_000 },
-        "10000",
-        "The wall-clock limit of one call; a record that alone takes longer fails, and nothing about it is cached.",
-    )
-    .not_identity(),
-    OptionSpec::new("batch", OptionKind::Int { min: 1, max: 65_536 }, "256", "Records per call.").not_identity(),
+    ready::FUEL,
+    ready::MEMORY,
+    ready::TABLE,
+    ready::STACK,
+    ready::TIMEOUT,
+    ready::BATCH,
 ];
 
 const INPUTS: &[Port] = &[Port::records(INPUT, "the records")];
-const OUTPUTS: &[Port] = &[Port::records(OUTPUT, "the records that the plugin keeps or makes")];
+const OUTPUTS: &[Port] = &[Port::records(OUTPUT, "the records that the plugin keeps, makes or scores")];
 
+/// The options that only nodes have.
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct WasmOptions {
-    config: Json,
-    fuel: u64,
-    memory_mb: usize,
-    timeout_ms: u64,
-    batch: usize,
+struct NodeOptions {
+    score: Option<String>,
 }
 
 impl Kind for WasmKind {
@@ -71,7 +59,7 @@ impl Kind for WasmKind {
     }
 
     fn summary(&self) -> &'static str {
-        "filters or maps records with a WebAssembly plugin"
+        "filters, maps or scores records with a WebAssembly plugin"
     }
 
     fn options(&self) -> &'static [OptionSpec] {
@@ -87,87 +75,52 @@ impl Kind for WasmKind {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        build(node).map_err(|complaint| vec![complaint])
+        let defect = |message| vec![Complaint { option: None, message, help: None }];
+        let settings: Settings = node.options.read().map_err(defect)?;
+        let own: NodeOptions = node.options.read().map_err(defect)?;
+        let file = node.options.files.get("plugin").and_then(|files| files.first());
+        let file = file.ok_or_else(|| vec![Complaint::about("plugin", "expected the path of a plugin")])?;
+        let ready = Ready::open(file, &settings)?;
+        let score = score_fields(&ready, own.score).map_err(|complaint| vec![complaint])?;
+        Ok(stage(node, ready, &settings, score))
     }
 }
 
-fn build(node: &NodeInput<'_>) -> Result<Stage, Complaint> {
-    let about_plugin = |error: PluginError| Complaint::about("plugin", error.to_string());
-    let options: WasmOptions =
-        node.options.read().map_err(|error| Complaint { option: None, message: error, help: None })?;
-    let file = node.options.files.get("plugin").and_then(|files| files.first());
-    let file = file.ok_or_else(|| Complaint::about("plugin", "expected the path of a plugin"))?;
-    let plugin = Plugin::open(&file.path, file.digest).map_err(about_plugin)?;
-    let limits = Limits {
-        fuel: options.fuel,
-        memory_bytes: options.memory_mb << 20,
-        timeout: Duration::from_millis(options.timeout_ms),
-    };
-    let config = options.config.to_string();
-    let setup = plugin.configure(&config, &limits).map_err(|error| about_config(&plugin.description, &error))?;
-    let (reads, writes) = columns(&plugin.description, &setup).map_err(about_plugin)?;
+/// The fields of a reward's score and its note.
+fn score_fields(ready: &Ready, given: Option<String>) -> Result<[String; 2], Complaint> {
+    let description = &ready.plugin.description;
+    if let (Some(_), World::Filter | World::Mapper) = (&given, description.world) {
+        let world = description.world.name();
+        let message = format!("plugin `{}` is of the world `{world}` and gives no scores", description.name);
+        return Err(Complaint::about(SCORE, message));
+    }
+    let score = given.unwrap_or_else(|| SCORE.to_owned());
+    if score.trim().is_empty() || score == "id" || score == "parent" {
+        return Err(Complaint::about(SCORE, format!("expected the name of a field, not `{score}`")));
+    }
+    let note = format!("{score}_note");
+    Ok([score, note])
+}
+
+fn stage(node: &NodeInput<'_>, ready: Ready, settings: &Settings, score: [String; 2]) -> Stage {
+    let world = ready.plugin.description.world;
     let mut schema = node.schemas.get(INPUT).cloned().unwrap_or_default();
-    schema.extend(writes.clone());
-    let fields =
-        reads.iter().fold(Reads::default(), |fields, (name, kind)| fields.require(name, kind.clone(), Some("config")));
-    Ok(Stage {
+    schema.extend(ready.writes.clone());
+    if world == World::Reward {
+        let [value, note] = score.clone();
+        schema.extend([(value, FieldKind::Float), (note, FieldKind::Text)]);
+    }
+    let reads = ready.reads.iter();
+    let fields = reads.fold(Reads::default(), |fields, (name, kind)| fields.require(name, kind.clone(), Some("config")));
+    let score = score.map(|name| Arc::from(name.as_str()));
+    Stage {
         version: VERSION,
-        identity: json!({ "world": plugin.description.world.name(), "reads": reads, "writes": writes }),
+        identity: json!({ "world": world.name(), "reads": ready.reads, "writes": ready.writes }),
         reads: [(INPUT, fields)].into(),
         schemas: [(OUTPUT, schema)].into(),
         models: Default::default(),
         seeded: false,
         uses_device: false,
-        work: Work::Record(Box::new(PluginStage { plugin, config, limits, batch: options.batch, reads, writes })),
-    })
-}
-
-fn about_config(description: &Description, error: &PluginError) -> Complaint {
-    Complaint {
-        option: Some("config".to_owned()),
-        message: format!("plugin `{}` refuses its config: {error}", description.name),
-        help: description.config_schema.as_deref().and_then(explain_schema),
+        work: Work::Record(Box::new(PluginStage { pace: Pace::new(settings.batch), ready, score })),
     }
-}
-
-/// The properties of a JSON Schema in one line.
-fn explain_schema(schema: &str) -> Option<String> {
-    let schema: Json = serde_json::from_str(schema).ok()?;
-    let properties = schema.get("properties")?.as_object()?;
-    let explain = |(name, property): (&String, &Json)| {
-        let kind = property.get("type").and_then(Json::as_str).unwrap_or("any");
-        let default = property.get("default").map(|default| format!(", default {default}")).unwrap_or_default();
-        format!("`{name}` ({kind}{default})")
-    };
-    let properties: Vec<_> = properties.iter().map(explain).collect();
-    (!properties.is_empty()).then(|| format!("it takes {}", properties.join(", ")))
-}
-
-/// What a plugin reads and writes, checked.
-fn columns(description: &Description, setup: &Setup) -> Result<(Schema, Schema), PluginError> {
-    let reads = schema_of(&setup.reads, "reads", &["id"])?;
-    let writes = schema_of(&setup.writes, "writes", &["id", "parent"])?;
-    if description.world == World::Filter && !writes.is_empty() {
-        return Err(PluginError::Setup("a filter writes no fields".to_owned()));
-    }
-    Ok((reads, writes))
-}
-
-fn schema_of(columns: &[Column], verb: &str, taken: &[&str]) -> Result<Schema, PluginError> {
-    let mut schema = Schema::new();
-    for Column { name, kind } in columns {
-        if name.is_empty() || taken.contains(&name.as_str()) {
-            return Err(PluginError::Setup(format!("it {verb} `{name}`, which is not a field of its own")));
-        }
-        let Some(kind) = FieldKind::parse(kind) else {
-            let kinds = "`boolean`, `int`, `float`, `text`, `image`, `json`, `list<KIND>`";
-            return Err(PluginError::Setup(format!(
-                "it {verb} `{name}` of the kind `{kind}`: expected one of {kinds}"
-            )));
-        };
-        if schema.insert(name.clone(), kind).is_some() {
-            return Err(PluginError::Setup(format!("it {verb} `{name}` twice")));
-        }
-    }
-    Ok(schema)
 }

@@ -1,11 +1,12 @@
-//! What holds a plugin in: one engine with deterministic settings, fuel, an epoch deadline and a cap on memory.
-//! Knows nothing of records or worlds.
+//! What holds a plugin in: engines with deterministic settings, fuel, an epoch deadline, a stack. What caps memory and
+//! tables is in `caps`. Knows nothing of records or worlds.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ruminate_flow::event::Cancel;
-use wasmtime::{Config, Engine, ResourceLimiter};
+use wasmtime::{Config, Engine};
 
 use crate::error::PluginError;
 
@@ -16,57 +17,80 @@ pub(crate) struct Limits {
     pub(crate) fuel: u64,
     /// Bytes of linear memory in all.
     pub(crate) memory_bytes: usize,
+    /// Elements of tables in all.
+    pub(crate) table_elements: usize,
+    /// Bytes of the stack of wasm frames.
+    pub(crate) stack_bytes: usize,
     /// The deadline of one call.
     pub(crate) timeout: Duration,
+    /// The deadline of starting and configuring an instance; it does not count as a record's.
+    pub(crate) setup_timeout: Duration,
 }
 
 /// The length of an epoch.
 const TICK: Duration = Duration::from_millis(10);
-/// Wasm frames: well below the 2 MiB of a thread's stack.
-const STACK_BYTES: usize = 512 << 10;
-const TABLE_ELEMENTS_MAX: usize = 200_000;
+/// The default of [`Limits::stack_bytes`].
+pub(crate) const STACK_BYTES: usize = 512 << 10;
+/// What the host's own frames may need on top of the plugin's.
+const HOST_STACK_BYTES: usize = 2 << 20;
+/// Fuel for starting an instance and configuring it; it does not count as a record's.
+pub(crate) const SETUP_FUEL: u64 = 1_000_000_000;
+/// The deadline of the same.
+pub(crate) const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Limits {
     /// The limits of the calls that are made before any node's options are known.
     pub(crate) fn for_check() -> Self {
-        Self { fuel: SETUP_FUEL, memory_bytes: 256 << 20, timeout: Duration::from_secs(10) }
-    }
-
-    /// The deadline in epochs from now; one more, since the current epoch may end at once.
-    fn epochs(&self) -> u64 {
-        u64::try_from(self.timeout.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX / 2) + 1
+        Self {
+            fuel: SETUP_FUEL,
+            memory_bytes: 1 << 30,
+            table_elements: 200_000,
+            stack_bytes: STACK_BYTES,
+            timeout: SETUP_TIMEOUT,
+            setup_timeout: SETUP_TIMEOUT,
+        }
     }
 }
 
-/// Fuel for starting an instance and configuring it; it does not count as a record's.
-pub(crate) const SETUP_FUEL: u64 = 1_000_000_000;
+/// The engines of this process by the size of their stack, which is a property of an engine in wasmtime.
+static ENGINES: Mutex<BTreeMap<usize, Engine>> = Mutex::new(BTreeMap::new());
 
-/// The engine of this process. Its clock starts with it and ticks until the process ends.
+/// The engine for stacks of the default size.
 ///
 /// # Errors
 /// A machine that wasmtime does not support.
-pub(crate) fn engine() -> Result<&'static Engine, PluginError> {
-    static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| {
-        let engine = Engine::new(&config()).map_err(|error| format!("{error:#}"))?;
-        let clock = engine.clone();
-        std::thread::Builder::new()
-            .name("plugin-clock".to_owned())
-            .spawn(move || {
-                loop {
-                    std::thread::sleep(TICK);
-                    clock.increment_epoch();
-                }
-            })
-            .map_err(|error| format!("no thread for the clock: {error}"))?;
-        Ok(engine)
+pub(crate) fn engine() -> Result<Engine, PluginError> {
+    engine_with(STACK_BYTES)
+}
+
+/// The engine for stacks of this size. One clock ticks for all of them until the process ends.
+///
+/// # Errors
+/// A machine that wasmtime does not support.
+pub(crate) fn engine_with(stack_bytes: usize) -> Result<Engine, PluginError> {
+    static CLOCK: OnceLock<Result<(), String>> = OnceLock::new();
+    let clock = CLOCK.get_or_init(|| {
+        let thread = std::thread::Builder::new().name("plugin-clock".to_owned()).spawn(|| {
+            loop {
+                std::thread::sleep(TICK);
+                ENGINES.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(Engine::increment_epoch);
+            }
+        });
+        thread.map(drop).map_err(|error| format!("no thread for the clock: {error}"))
     });
-    engine.as_ref().map_err(|error| PluginError::Engine(error.clone()))
+    clock.clone().map_err(PluginError::Engine)?;
+    let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(engine) = engines.get(&stack_bytes) {
+        return Ok(engine.clone());
+    }
+    let engine = Engine::new(&config(stack_bytes)).map_err(|error| PluginError::Engine(format!("{error:#}")))?;
+    engines.insert(stack_bytes, engine.clone());
+    Ok(engine)
 }
 
 /// Everything that could make two machines differ is off or pinned. wasmtime is built without threads, and concurrency
 /// is switched off here.
-fn config() -> Config {
+fn config(stack_bytes: usize) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)
@@ -75,8 +99,26 @@ fn config() -> Config {
         .wasm_relaxed_simd(false)
         .wasm_component_model(true)
         .concurrency_support(false)
-        .max_wasm_stack(STACK_BYTES);
+        .max_wasm_stack(stack_bytes)
+        // Not used, but not allowed to be smaller.
+        .async_stack_size(stack_bytes.max(HOST_STACK_BYTES));
     config
+}
+
+/// A thread whose stack holds the plugin's frames and the host's.
+pub(crate) fn thread(limits: &Limits) -> std::thread::Builder {
+    std::thread::Builder::new().name("plugin".to_owned()).stack_size(HOST_STACK_BYTES + limits.stack_bytes)
+}
+
+/// Does `work` on such a thread: how much is left of the caller's stack is not known.
+///
+/// # Errors
+/// The system's, if it has no more threads; a panic in `work`, a defect of the host.
+pub(crate) fn on_thread<T: Send>(limits: &Limits, work: impl FnOnce() -> T + Send) -> Result<T, PluginError> {
+    std::thread::scope(|scope| match thread(limits).spawn_scoped(scope, work) {
+        Ok(thread) => thread.join().map_err(|_| PluginError::Engine("a thread of the plugin host panicked".to_owned())),
+        Err(error) => Err(PluginError::Engine(format!("no thread for a plugin: {error}"))),
+    })
 }
 
 /// How long a call may go on, counted at the end of every epoch.
@@ -95,9 +137,10 @@ impl Patience {
         Self { epochs_left: 0, cancel, asked: None }
     }
 
-    /// A new call begins, with all the time that `limits` gives.
-    pub(crate) fn renew(&mut self, limits: &Limits) {
-        self.epochs_left = limits.epochs();
+    /// A new call begins, with so much time; one epoch more, since the current one may end at once.
+    pub(crate) fn renew(&mut self, timeout: Duration) {
+        let epochs = timeout.as_millis().div_ceil(TICK.as_millis());
+        self.epochs_left = u64::try_from(epochs).unwrap_or(u64::MAX / 2) + 1;
     }
 
     /// An epoch has ended. False if the call must end too.
@@ -108,46 +151,5 @@ impl Patience {
         }
         let out_of_grace = self.asked.is_some_and(|asked| asked.elapsed() > GRACE);
         self.epochs_left > 0 && !self.cancel.overdue() && !out_of_grace
-    }
-}
-
-/// Caps the linear memory of a store, over all its memories.
-pub(crate) struct MemoryCap {
-    cap: usize,
-    used: usize,
-    /// The plugin asked for more than the cap.
-    pub(crate) refused: bool,
-    /// The machine had no memory left below the cap.
-    pub(crate) host_failed: bool,
-}
-
-impl MemoryCap {
-    pub(crate) fn new(cap: usize) -> Self {
-        Self { cap, used: 0, refused: false, host_failed: false }
-    }
-}
-
-// Growth that fails traps instead of returning -1: a guest's allocator would abort without a word about memory.
-impl ResourceLimiter for MemoryCap {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        let used = self.used.saturating_add(desired.saturating_sub(current));
-        if used > self.cap {
-            self.refused = true;
-            wasmtime::bail!("more memory than the cap");
-        }
-        self.used = used;
-        Ok(true)
-    }
-
-    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.host_failed = true;
-        Err(error)
-    }
-
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS_MAX)
     }
 }

@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use ruminate_flow::record::Schema;
-use ruminate_wasm::author::{self, Facts};
+use ruminate_flow::stage::Complaint;
+use ruminate_wasm::{Columns, Inspection, PluginError, author};
 use serde_json::{Map, Value as Json, json};
 
 use super::{empty_config, read_config, refused};
@@ -19,9 +20,14 @@ use crate::terminal::{self, QUIET, STRONG, paint};
 /// A file that is no plugin; a config that was given and is refused.
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     let config = read_config(&arguments.config)?;
-    let facts = author::facts(&arguments.file, config.as_ref().unwrap_or(&empty_config()))?;
-    if let (Some(_), Err(fault)) = (&config, &facts.fields) {
-        return Err(refused(&arguments.file, std::slice::from_ref(fault)));
+    let (file, shown) = (&arguments.file, arguments.file.display());
+    let facts = ruminate_wasm::inspect(file, config.as_ref().unwrap_or(&empty_config())).map_err(|error| match error {
+        PluginError::Read { .. } => Failure::Input(error.to_string()),
+        error => Failure::Input(format!("`{shown}` is no plugin: {error}")),
+    })?;
+    if let (Some(_), Err(complaints)) = (&config, &facts.setup) {
+        let help = complaints.iter().find_map(|complaint| complaint.help.as_deref());
+        return Err(refused(file, &author::faults(complaints), help));
     }
     if arguments.json {
         writeln!(terminal::stdout(), "{:#}", as_json(&facts))?;
@@ -30,23 +36,23 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     print(&facts)
 }
 
-fn print(facts: &Facts) -> Result<(), Failure> {
+fn print(facts: &Inspection) -> Result<(), Failure> {
     let mut out = terminal::stdout();
     let about = &facts.description;
     let (name, version, world) = (printable(&about.name), printable(&about.version), about.world.name());
     writeln!(out, "{} {version}, a {world}", paint(STRONG, name))?;
     writeln!(out, "{}\n", printable(&about.summary))?;
     let mut line = |title: &str, text: String| writeln!(out, "{} {text}", paint(QUIET, format!("{title:<8}")));
-    match &facts.fields {
-        Ok((reads, writes)) => {
+    match &facts.setup {
+        Ok(Columns { reads, writes }) => {
             line("reads", fields(reads))?;
             line("writes", fields(writes))?;
         }
-        Err(fault) => line("fields", format!("depend on the config: without one, {}", printable(fault)))?,
+        Err(faults) => line("fields", format!("depend on the config: without one, {}", refusal(faults)))?,
     }
     let names = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-    line("imports", names(&facts.imports))?;
-    line("exports", names(&facts.exports))?;
+    line("imports", names(&about.imports))?;
+    line("exports", names(&about.exports))?;
     line("size", format!("{} ({} bytes)", bytes(facts.bytes), count(facts.bytes)))?;
     line("digest", facts.digest.to_string())?;
     let Some(keys) = config_keys(facts) else { return Ok(()) };
@@ -62,7 +68,7 @@ fn print(facts: &Facts) -> Result<(), Failure> {
 }
 
 /// The rows of the table of what the config takes; `None` if the plugin does not say.
-fn config_keys(facts: &Facts) -> Option<Vec<[String; 4]>> {
+fn config_keys(facts: &Inspection) -> Option<Vec<[String; 4]>> {
     let schema: Json = serde_json::from_str(facts.description.config_schema.as_deref()?).ok()?;
     let properties = schema.get("properties")?.as_object()?;
     let required = schema.get("required").and_then(Json::as_array);
@@ -83,12 +89,16 @@ fn config_keys(facts: &Facts) -> Option<Vec<[String; 4]>> {
     Some(properties.iter().map(row).collect())
 }
 
+fn refusal(complaints: &[Complaint]) -> String {
+    printable(&author::faults(complaints).join("; "))
+}
+
 fn fields(schema: &Schema) -> String {
     let fields: Vec<String> = schema.iter().map(|(name, kind)| format!("{} ({kind})", printable(name))).collect();
     if fields.is_empty() { "nothing".to_owned() } else { fields.join(", ") }
 }
 
-fn as_json(facts: &Facts) -> Json {
+fn as_json(facts: &Inspection) -> Json {
     let about = &facts.description;
     let schema = about.config_schema.as_deref();
     // A schema that is no JSON is shown as the text that it is.
@@ -103,15 +113,15 @@ fn as_json(facts: &Facts) -> Json {
     let schema_json = |schema: &Schema| -> Json {
         Json::Object(schema.iter().map(|(name, kind)| (name.clone(), json!(kind.to_string()))).collect())
     };
-    match &facts.fields {
-        Ok((reads, writes)) => {
+    match &facts.setup {
+        Ok(Columns { reads, writes }) => {
             object.insert("reads".to_owned(), schema_json(reads));
             object.insert("writes".to_owned(), schema_json(writes));
         }
-        Err(fault) => drop(object.insert("refusal".to_owned(), json!(fault))),
+        Err(faults) => drop(object.insert("refusal".to_owned(), json!(refusal(faults)))),
     }
-    object.insert("imports".to_owned(), json!(facts.imports));
-    object.insert("exports".to_owned(), json!(facts.exports));
+    object.insert("imports".to_owned(), json!(about.imports));
+    object.insert("exports".to_owned(), json!(about.exports));
     object.insert("bytes".to_owned(), json!(facts.bytes));
     object.insert("digest".to_owned(), json!(facts.digest.to_string()));
     Json::Object(object)

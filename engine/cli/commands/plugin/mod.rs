@@ -122,10 +122,11 @@ fn empty_config() -> Json {
 }
 
 /// What is said about a config that a plugin refuses.
-fn refused(file: &Path, faults: &[String]) -> Failure {
+fn refused(file: &Path, faults: &[String], help: Option<&str>) -> Failure {
     let shown = file.display();
+    let help = help.map(|help| format!("\n  help: {help}")).unwrap_or_default();
     match faults {
-        [fault] => Failure::Input(format!("`{shown}` refuses its config: {fault}")),
-        faults => Failure::Input(format!("`{shown}` refuses its config:\n  {}", faults.join("\n  "))),
+        [fault] => Failure::Input(format!("`{shown}` refuses its config: {fault}{help}")),
+        faults => Failure::Input(format!("`{shown}` refuses its config:\n  {}{help}", faults.join("\n  "))),
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &TrialArguments) -> Result<(), Failure> {
     let TrialArguments { fuel, memory_mb, timeout_ms, .. } = *arguments;
     let trial = Trial::open(&arguments.file, config, Limits { fuel, memory_mb, timeout_ms });
     let trial = trial.map_err(|error| match error {
-        TrialError::Refused(faults) => refused(&arguments.file, &faults),
+        TrialError::Refused { faults, help } => refused(&arguments.file, &faults, help.as_deref()),
         TrialError::Author(error) => error.into(),
     })?;
     let notes = AtomicU64::new(0);

@@ -98,7 +98,7 @@ pub fn check(case: &Case, plugin: &Path, update: bool, note: &(dyn Fn(&str) + Sy
     match Trial::open(plugin, config.clone(), Limits::default()) {
         Ok(trial) => check_answers(case, &trial, update, note),
         Err(TrialError::Author(error)) => Err(error),
-        Err(TrialError::Refused(faults)) => {
+        Err(TrialError::Refused { faults, .. }) => {
             let own = trial::refusal(plugin, &config);
             check_refusal(&faults.join("\n"), own, &refusal, &expected, update)
         }

@@ -10,15 +10,13 @@ mod component;
 mod build;
 mod trial;
 mod cases;
-mod facts;
 
 pub use build::{Built, build};
 pub use cases::{Case, Difference, Line, Outcome, check, find_cases};
 pub use error::AuthorError;
-pub use facts::{Facts, facts};
 pub use project::{Language, Project, config_of_toml};
 pub use templates::{New, create};
-pub use trial::{Answer, Limits, Tally, Trial, TrialError, Verdict};
+pub use trial::{Answer, Limits, Tally, Trial, TrialError, Verdict, faults};
 
 #[cfg(test)]
 mod tests;

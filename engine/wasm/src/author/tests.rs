@@ -244,16 +244,3 @@ fn a_trial_answers_row_by_row() {
     let limits = Limits { fuel: Some(3), ..Limits::default() };
     assert!(matches!(Trial::open(&path, json!({}), limits), Err(TrialError::Author(error)) if error.is_input()));
 }
-
-#[test]
-fn facts_tell_what_a_plugin_is() {
-    let facts = facts(&plugins().join("cut-reflection.wasm"), &json!({})).expect("a plugin");
-    assert_eq!(facts.imports, ["ruminate:plugin/logging@0.1.0"]);
-    assert_eq!(facts.exports, ["transform", "lifecycle.describe", "lifecycle.configure"]);
-    let (reads, writes) = facts.fields.expect("the config is right");
-    assert!(reads.contains_key("reasoning") && writes.contains_key("reasoning"));
-    let wrong = super::facts(&plugins().join("cut-reflection.wasm"), &json!({ "cut": 1 })).expect("a plugin");
-    assert!(wrong.fields.expect_err("an unknown key").contains("cut"));
-    let error = super::facts(&plugins().join("wit/plugin.wit"), &json!({})).expect_err("no plugin").to_string();
-    assert!(error.contains("is no plugin: the plugin file is not a WebAssembly component"), "{error}");
-}

@@ -20,6 +20,7 @@ use ruminate_flow::table::{Column, Columns, Format, ReadContext, TableFile};
 use serde_json::{Map, Value as Json, json};
 
 use super::error::AuthorError;
+use crate::call::CallError;
 use crate::contract::World;
 use crate::kind::WasmKind;
 
@@ -45,8 +46,13 @@ pub struct Limits {
 /// Why a plugin cannot be tried.
 #[derive(Debug)]
 pub enum TrialError {
-    /// It refuses its config: what is wrong, one entry for each fault.
-    Refused(Vec<String>),
+    /// It refuses its config.
+    Refused {
+        /// What is wrong, one entry for each fault, with its place in the config.
+        faults: Vec<String>,
+        /// What the config takes.
+        help: Option<String>,
+    },
     /// Anything else.
     Author(AuthorError),
 }
@@ -273,7 +279,10 @@ pub(super) fn refusal(path: &Path, config: &Json) -> Option<String> {
     let digest = std::fs::read(path).map(|bytes| Digest::of(&bytes)).ok()?;
     let plugin = crate::host::Plugin::open(path, digest).ok()?;
     let limits = crate::limits::Limits::for_check();
-    plugin.configure(&config.to_string(), &limits).err().map(|error| error.to_string())
+    match plugin.configure(&config.to_string(), &limits) {
+        Err(CallError::Refused(message)) => Some(message),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// A run over a file: rows wait until there are enough for a call.
@@ -391,11 +400,21 @@ fn trial_error(path: &Path, complaints: &[Complaint]) -> TrialError {
     let of_config =
         |complaint: &Complaint| complaint.option.as_deref().is_some_and(|option| option.starts_with("config"));
     if complaints.iter().all(of_config) {
-        return TrialError::Refused(complaints.iter().map(about_config).collect());
+        let help = complaints.iter().find_map(|complaint| complaint.help.clone());
+        return TrialError::Refused { faults: faults(complaints), help };
     }
     let other = complaints.iter().filter(|complaint| !of_config(complaint));
-    let messages: Vec<&str> = other.map(|complaint| complaint.message.as_str()).collect();
+    let message = |complaint: &Complaint| match &complaint.help {
+        Some(help) => format!("{}: {help}", complaint.message),
+        None => complaint.message.clone(),
+    };
+    let messages: Vec<String> = other.map(message).collect();
     TrialError::Author(AuthorError::Input(format!("`{}` cannot be used: {}", path.display(), messages.join("; "))))
+}
+
+/// What is wrong with a config, one entry for each fault, with its place in the config.
+pub fn faults(complaints: &[Complaint]) -> Vec<String> {
+    complaints.iter().map(about_config).collect()
 }
 
 /// A fault of the config: its place if it is within, and what is wrong.

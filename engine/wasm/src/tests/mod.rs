@@ -4,6 +4,7 @@ mod check;
 mod hostile;
 mod lock;
 mod plugins;
+mod wat;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

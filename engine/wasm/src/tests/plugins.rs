@@ -73,9 +73,9 @@ fn a_config_that_is_wrong_is_explained() {
 
 #[test]
 fn a_plugin_says_what_it_is() {
-    let description = inspect(&file("plugins/cut-reflection.wasm")).expect("a plugin");
+    let description = inspect(&file("plugins/cut-reflection.wasm"), &json!({})).expect("a plugin").description;
     assert_eq!((description.world, description.name.as_str()), (World::Mapper, "cut-reflection"));
-    assert_eq!(inspect(&file("plugins/max-words.wasm")).expect("a plugin").world, World::Filter);
+    assert_eq!(inspect(&file("plugins/max-words.wasm"), &json!({})).expect("a plugin").description.world, World::Filter);
 }
 
 #[test]

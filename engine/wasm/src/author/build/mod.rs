@@ -13,7 +13,8 @@ use super::component;
 use super::error::AuthorError;
 use super::project::{Language, Project};
 use super::tools::absolute;
-use crate::host::{self, Description};
+use crate::host::Description;
+use crate::ready;
 
 /// A component that was built.
 #[derive(Clone, Debug)]
@@ -58,8 +59,7 @@ pub fn build(project: &Project, output: Option<&Path>, note: &dyn Fn(&str)) -> R
         Language::Js => js::build(project, note)?,
         Language::Python => python::build(project, note)?,
     };
-    let description = put(project, &path, &made.bytes)?;
-    let (description, unchanged) = description;
+    let (description, unchanged) = put(project, &path, &made.bytes)?;
     Ok(Built {
         path,
         bytes: made.bytes.len() as u64,
@@ -81,8 +81,10 @@ fn put(project: &Project, path: &Path, bytes: &[u8]) -> Result<(Description, boo
     let file = tempfile::Builder::new().prefix(".plugin-").suffix(".wasm").tempfile_in(parent);
     let file = file.map_err(AuthorError::unwritable(parent))?;
     std::fs::write(file.path(), bytes).map_err(AuthorError::unwritable(path))?;
-    let description = host::inspect(file.path())
-        .map_err(|error| AuthorError::Build(format!("`{}` was compiled, but {error}", project.name)))?;
+    let nothing = serde_json::json!({});
+    let description = ready::inspect(file.path(), &nothing)
+        .map_err(|error| AuthorError::Build(format!("`{}` was compiled, but {error}", project.name)))?
+        .description;
     if description.world != project.kind {
         return Err(AuthorError::Build(format!(
             "the source is a {}, and `{}` says `kind = \"{}\"`: change one of them",

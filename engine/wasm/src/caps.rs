@@ -1,0 +1,96 @@
+//! What a store may hold: memory, table elements, instances. Growth beyond a cap traps instead of returning -1: a guest's
+//! allocator would abort without a word about memory.
+
+use wasmtime::ResourceLimiter;
+
+use crate::limits::Limits;
+
+/// Instances, tables and memories of a store. A component of several libraries, such as Python's, has some dozen.
+const INSTANCES_MAX: usize = 64;
+const TABLES_MAX: usize = 64;
+const MEMORIES_MAX: usize = 8;
+
+/// Which cap a plugin ran into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exceeded {
+    /// It asked for more memory than [`Limits::memory_bytes`].
+    Memory,
+    /// It asked for more than [`Limits::table_elements`].
+    Table,
+    /// The machine had no memory left below the cap.
+    Machine,
+}
+
+/// Caps a store, over all its memories and all its tables.
+pub(crate) struct Caps {
+    memory: Share,
+    table: Share,
+    /// The first cap that was exceeded.
+    pub(crate) exceeded: Option<Exceeded>,
+}
+
+/// How much of something is used.
+struct Share {
+    cap: usize,
+    used: usize,
+}
+
+impl Share {
+    /// False if growing from `current` to `desired` would take more than there is.
+    fn grow(&mut self, current: usize, desired: usize) -> bool {
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        let fits = used <= self.cap;
+        if fits {
+            self.used = used;
+        }
+        fits
+    }
+}
+
+impl Caps {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let share = |cap| Share { cap, used: 0 };
+        Self { memory: share(limits.memory_bytes), table: share(limits.table_elements), exceeded: None }
+    }
+}
+
+impl ResourceLimiter for Caps {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        if !self.memory.grow(current, desired) {
+            self.exceeded = Some(Exceeded::Memory);
+            wasmtime::bail!("more memory than the cap");
+        }
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.exceeded = Some(Exceeded::Machine);
+        Err(error)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        if !self.table.grow(current, desired) {
+            self.exceeded = Some(Exceeded::Table);
+            wasmtime::bail!("more table elements than the cap");
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+}
