@@ -4,7 +4,7 @@
 import { existsSync } from 'node:fs';
 import { cp, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const FUNCTIONS = { filter: 'filter', mapper: 'transform', reward: 'score' };
@@ -37,11 +37,12 @@ try {
   await rm(stage, { recursive: true, force: true });
 }
 
-/** componentize-js, from the nearest `node_modules` above the plugin or the SDK. */
+/** componentize-js, from the nearest `node_modules` above the plugin or the SDK, or from NODE_PATH. */
 async function compiler() {
   const above = (path) => (dirname(path) === path ? [path] : [path, ...above(dirname(path))]);
-  for (const place of [...above(resolve(folder)), ...above(sdk)]) {
-    const main = join(place, 'node_modules/@bytecodealliance/componentize-js/src/componentize.js');
+  const modules = [...above(resolve(folder)), ...above(sdk)].map((place) => join(place, 'node_modules'));
+  for (const place of [...modules, ...(process.env.NODE_PATH ?? '').split(delimiter).filter(Boolean)]) {
+    const main = join(place, '@bytecodealliance/componentize-js/src/componentize.js');
     if (existsSync(main)) return (await import(pathToFileURL(main))).componentize;
   }
   return fail(`\`@bytecodealliance/componentize-js\` is not installed: run \`npm install\` in \`${folder}\``);

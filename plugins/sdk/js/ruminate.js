@@ -2,8 +2,9 @@
 // with defaults, their JSON Schema, readable errors). Knows no world: `world.js` ties it to the engine. Also runs in Node.
 //
 // No clock and no randomness: a plugin starts afresh for each batch, and its result for a row must depend on that row and
-// the config alone. So `Date.now()`, `new Date()`, `performance.now()` and `Math.random()` throw inside an engine
-// (`new Date(milliseconds)` works). There is no `console`, no timer and no `fetch`; write with `log.info(text)`.
+// the config alone. So `Date.now()`, `new Date()`, `performance.now()`, `Math.random()`, `crypto`, timers and `fetch` throw
+// inside the engine (`new Date(milliseconds)` works). `console.log` goes nowhere; write with `log.info(text)`. The
+// interpreter is SpiderMonkey without Intl: no `\p{...}` in regular expressions, no `normalize()`.
 
 /** What an author throws where the config is wrong: the graph's reader sees the message alone. */
 export class ConfigError extends Error {

@@ -10,7 +10,7 @@ export function bind(plugin, kind, write) {
     throw new TypeError(`plugin.toml says \`kind = "${kind}"\`, and \`export default\` in plugin.js gives ${given}`);
   }
   logTo(write);
-  withoutClock();
+  seal();
   let state;
   const refuse = (error) => {
     const message = explain(error);
@@ -106,11 +106,13 @@ function nameOf(value) {
   return Array.isArray(value) ? 'a list' : `a value of the type ${typeof value}`;
 }
 
-/** Takes away the clock and randomness that were frozen when the plugin was built: the same in every batch, they mislead. */
-function withoutClock() {
+/** Takes away the clock and randomness that were frozen when the plugin was built, the same in every batch, and what traps. */
+function seal() {
   const refuse = (name, what) => () => {
     throw new Error(`\`${name}\` is not there: a plugin has no ${what}, its result depends on the row and the config alone`);
   };
+  for (const name of ['setTimeout', 'setInterval']) globalThis[name] = refuse(name, 'clock');
+  globalThis.fetch = refuse('fetch', 'network');
   const Clock = globalThis.Date;
   const now = refuse('Date.now', 'clock');
   globalThis.Date = new Proxy(Clock, {

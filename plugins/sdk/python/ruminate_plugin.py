@@ -4,9 +4,10 @@ Python from 3.11.
 
 No clock, files, network or randomness: a plugin starts afresh for each batch, and its result for a row must depend on
 that row and the config alone. So `time.time()`, `time.sleep()`, `open()`, `os.urandom()` and the functions of `random`
-raise inside the engine (`random.Random(seed)` works). `hash()` of texts, and with it the order of sets, is fixed when the
-plugin is built: sort what you take out of a set. Import everything at the top of a module, since there are no files to
-import from later. `print` writes to the run's log.
+raise inside the engine (`random.Random(seed)` and `time.gmtime(seconds)` work); `datetime.now()`, which cannot be replaced,
+traps. `hash()` of texts, and with it the order of sets, is fixed when the plugin is built: sort what you take out of a
+set. Import everything at the top of a module, since there are no files to import from later. `print` writes to the
+run's log.
 """
 
 import json
@@ -202,10 +203,10 @@ def explain(error):
         return str(error)
     place, trace = "", error.__traceback__
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename.rsplit("/", 1)[-1]
-        # Modules of Python's own library lie below a folder; so do packages that were installed.
-        own = "site-packages" not in trace.tb_frame.f_code.co_filename and "/python" not in trace.tb_frame.f_code.co_filename
-        if own and file not in ("ruminate_plugin.py", "ruminate_world.py"):
+        path = trace.tb_frame.f_code.co_filename
+        file = path.rsplit("/", 1)[-1]
+        foreign = path.startswith("<") or "site-packages" in path or "/python" in path
+        if not foreign and file not in ("ruminate_plugin.py", "ruminate_world.py"):
             place = f" ({file}:{trace.tb_lineno})"
         trace = trace.tb_next
     text = str(error)

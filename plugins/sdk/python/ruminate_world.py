@@ -47,8 +47,12 @@ class _Lines:
         return False
 
 
-def _absent(name, what):
-    def refuse(*_args, **_kwargs):
+def _absent(name, what, given=math.inf, real=None):
+    """What stands in for the function `name`: it raises if it gets fewer than so many arguments, else it calls `real`."""
+
+    def refuse(*arguments, **named):
+        if len(arguments) + len(named) >= given:
+            return real(*arguments, **named)
         raise RuntimeError(
             f"`{name}` is not there: a plugin has no {what}, its result depends on the row and the config alone"
         )
@@ -56,21 +60,38 @@ def _absent(name, what):
     return refuse
 
 
-def _take_away(module, names, what):
-    for name in names:
+def _take_away(module, what, names):
+    """Takes functions away; `gmtime:1` says that it takes one argument without which it would ask the machine."""
+    for name, _, given in (name.partition(":") for name in names.split()):
         if hasattr(module, name):
-            setattr(module, name, _absent(f"{module.__name__}.{name}", what))
+            full = f"{module.__name__}.{name}".removeprefix("builtins.")
+            setattr(module, name, _absent(full, what, int(given or 1 << 30), getattr(module, name)))
+
+
+class _NoFiles:
+    """The last finder of modules: those that were not imported while the plugin was built are not there."""
+
+    @staticmethod
+    def find_spec(name, _path=None, _target=None):
+        raise ImportError(f"`{name}` was not imported when the plugin was built: import it at the top of plugin.py")
 
 
 def _seal():
     """Takes away what would trap without a word in the engine, or be frozen when the plugin is built and so mislead."""
-    clocks = "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns sleep localtime"
-    _take_away(time, [*clocks.split(), "gmtime", "ctime"], "clock")
-    _take_away(os, ["urandom", "getrandom"], "randomness")
+    clocks = "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns sleep"
+    _take_away(time, "clock", f"{clocks} localtime:1 gmtime:1 ctime:1 asctime:1 strftime:2")
+    _take_away(os, "randomness", "urandom getrandom")
     shared = [name for name in dir(random) if getattr(getattr(random, name), "__self__", None) is random._inst]
-    _take_away(random, [*shared, "SystemRandom"], "randomness")
-    _take_away(os, ["listdir", "scandir", "stat", "remove", "mkdir", "open"], "files")
-    _take_away(builtins, ["open", "input"], "files")
+    _take_away(random, "randomness", " ".join([*shared, "SystemRandom"]))
+    # Two arguments: the generator itself and its seed.
+    seed = random.Random.seed
+    random.Random.seed = lambda *given: _absent("random.Random()", "randomness", 2, seed)(*given)
+    _take_away(os, "files", "listdir scandir stat lstat open remove rename mkdir rmdir getcwd chdir")
+    _take_away(builtins, "files", "open")
+    _take_away(builtins, "console", "input")
+    sys.stdin = None
+    built_in = [finder for finder in sys.meta_path if getattr(finder, "__module__", "") == "_frozen_importlib"]
+    sys.meta_path[:] = [*built_in, _NoFiles]
 
 
 def _load():
@@ -109,7 +130,7 @@ class Lifecycle:
         try:
             _options, reads, _writes = _plugin.configure(config_json)
             return types.Setup(_columns(reads), _columns(_writes))
-        except Exception as error:
+        except BaseException as error:
             raise _refuse(error) from None
 
 
@@ -130,7 +151,7 @@ def _each(batch, answer):
     try:
         run = _plugin.run
         return [answer(run(_plain_row(row), _options)) for row in batch]
-    except Exception as error:
+    except BaseException as error:
         raise _refuse(error) from None
 
 
