@@ -21,10 +21,11 @@ use crate::terminal::{self, QUIET, STRONG, paint};
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     let config = read_config(&arguments.config)?;
     let (file, shown) = (&arguments.file, arguments.file.display());
-    let facts = ruminate_wasm::inspect(file, config.as_ref().unwrap_or(&empty_config())).map_err(|error| match error {
-        PluginError::Read { .. } => Failure::Input(error.to_string()),
-        error => Failure::Input(format!("`{shown}` is no plugin: {error}")),
-    })?;
+    let facts =
+        ruminate_wasm::inspect(file, config.as_ref().unwrap_or(&empty_config())).map_err(|error| match error {
+            PluginError::Read { .. } => Failure::Input(error.to_string()),
+            error => Failure::Input(format!("`{shown}` is no plugin: {error}")),
+        })?;
     if let (Some(_), Err(complaints)) = (&config, &facts.setup) {
         let help = complaints.iter().find_map(|complaint| complaint.help.as_deref());
         return Err(refused(file, &author::faults(complaints), help));

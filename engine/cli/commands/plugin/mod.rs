@@ -49,8 +49,12 @@ fn new(arguments: &NewArguments) -> Result<(), Failure> {
     let line = |words: &[&str]| shell_line(words.iter().map(|word| (*word).to_owned()));
     let mut out = terminal::stdout();
     writeln!(out, "{} `{shown}`: a {} in {}. Next:\n", paint(GOOD, "made"), kind.name(), language_name(*lang))?;
-    if *lang == Language::Js {
-        writeln!(out, "  {}", line(&["npm", "install", "--prefix", &shown]))?;
+    match lang {
+        Language::Js => writeln!(out, "  {}", line(&["npm", "install", "--prefix", &shown]))?,
+        Language::Python => {
+            writeln!(out, "  {}", line(&["pip", "install", "-r", &format!("{shown}/requirements.txt")]))?
+        }
+        Language::Rust | Language::C => {}
     }
     let component = project.component().display().to_string();
     let rows = author::find_cases(&folder)?

@@ -27,7 +27,11 @@ pub(super) fn wrap(mut module: Vec<u8>, world: World) -> Result<Vec<u8>, String>
         false => format!("it is no component of the world `{}`: {error}", world.name()),
     };
     let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(&module).and_then(|encoder| encoder.encode()).map_err(|error| explain(format!("{error:#}")))
+    encoder
+        .validate(true)
+        .module(&module)
+        .and_then(|encoder| encoder.encode())
+        .map_err(|error| explain(format!("{error:#}")))
 }
 
 /// Writes into the module which world it is of.

@@ -277,8 +277,8 @@ impl Trial {
 /// What `configure` alone says about `config`, without the checks that the engine makes before; `None` if it takes it.
 pub(super) fn refusal(path: &Path, config: &Json) -> Option<String> {
     let digest = std::fs::read(path).map(|bytes| Digest::of(&bytes)).ok()?;
-    let plugin = crate::host::Plugin::open(path, digest).ok()?;
     let limits = crate::limits::Limits::for_check();
+    let plugin = crate::host::Plugin::open(path, digest, &limits).ok()?;
     match plugin.configure(&config.to_string(), &limits) {
         Err(CallError::Refused(message)) => Some(message),
         Ok(_) | Err(_) => None,
