@@ -114,7 +114,8 @@ fn try_language(language: &str) {
         assert!(!ran.json_lines().is_empty() && ran.stderr.contains(" us each"), "{}{}", ran.stdout, ran.stderr);
         let facts = tool(&place, place.folder.path(), &["plugin", "inspect", &component, "--json"]).expect(0).json();
         assert_eq!((facts["world"].as_str(), facts["name"].as_str()), (Some(kind), Some(name.as_str())), "{facts}");
-        assert_eq!(facts["imports"], serde_json::json!(["ruminate:plugin/logging@0.1.0"]));
+        let ours = |import: &Json| import.as_str().is_some_and(|import| import.starts_with("ruminate:plugin/"));
+        assert!(facts["imports"].as_array().is_some_and(|imports| imports.iter().all(ours)), "{facts}");
         // Elsewhere, the same source gives the same bytes.
         if ["rust", "c"].contains(&language) && kind == "filter" {
             let other = place.path("other/place/of/it");

@@ -241,6 +241,9 @@ fn a_trial_answers_row_by_row() {
     assert_eq!(answers(None), (3, all.to_owned()));
     assert_eq!(answers(Some(1)), (1, r#"{"id":"a","keep":true}"#.to_owned()));
     assert_eq!(answers(Some(0)).0, 0);
+    // Ids may be left out, of some rows too.
+    std::fs::write(&table, "id,reasoning\n,1\n007,2\n").expect("the folder can be written");
+    assert_eq!(answers(None).1, r#"{"id":"r0","keep":true} {"id":"007","keep":true}"#);
     let limits = Limits { fuel: Some(3), ..Limits::default() };
     assert!(matches!(Trial::open(&path, json!({}), limits), Err(TrialError::Author(error)) if error.is_input()));
 }

@@ -197,16 +197,22 @@ impl Trial {
         let input = |error: StageError| AuthorError::Input(error.to_string());
         let file = TableFile::open(table).map_err(input)?;
         let columns = self.columns(&file)?;
-        let has_id = columns.get("id").is_some();
         let (mut failure, mut number) = (None, 0);
         if limit != Some(0) {
             file.read(&columns, ReadContext { blobs: &place, threads }, &mut |rows| {
-                for mut record in rows.records {
-                    if !has_id {
-                        record.id = format!("r{number}").into();
-                    }
+                for (mut record, place) in rows.records.into_iter().zip(rows.places) {
+                    let pushed = match id_of(record.fields.remove(ID), number) {
+                        Ok(id) => {
+                            record.id = id;
+                            run.push(record)
+                        }
+                        Err(found) => Err(AuthorError::Input(format!(
+                            "{}:{place}: the field `id` must be a text or a whole number, not {found}",
+                            table.display()
+                        ))),
+                    };
                     number += 1;
-                    if let Err(error) = run.push(record) {
+                    if let Err(error) = pushed {
                         failure = Some(error);
                         return Ok(ControlFlow::Break(()));
                     }
@@ -249,10 +255,14 @@ impl Trial {
             let read = self.reads.get(name);
             let kind = match read {
                 Some(FieldKind::Text) if cells => FieldKind::Text,
+                None if name == ID && cells => FieldKind::Text,
+                // Some rows may have an id and some not.
+                None if name == ID => FieldKind::Json,
                 _ => given.clone(),
             };
-            let fields = read.map(|_| Arc::from(name.as_str())).into_iter().collect();
-            (name.clone(), Column { kind, fields, id: name == "id", images: images.contains(name) })
+            let taken = read.is_some() || name == ID;
+            let fields = taken.then(|| Arc::from(name.as_str())).into_iter().collect();
+            (name.clone(), Column { kind, fields, id: false, images: images.contains(name) })
         };
         Ok(schema.iter().map(column).collect())
     }
@@ -341,6 +351,20 @@ impl Run<'_> {
 struct Place<'a> {
     folder: &'a Path,
     note: &'a (dyn Fn(&str) + Sync),
+}
+
+/// The field with a row's id.
+const ID: &str = "id";
+
+/// The id of the row of this number; `Err`: what the field holds instead of one.
+fn id_of(value: Option<Value>, number: u64) -> Result<Arc<str>, String> {
+    match value {
+        None | Some(Value::Null) => Ok(format!("r{number}").into()),
+        Some(Value::Text(text)) if text.is_empty() => Ok(format!("r{number}").into()),
+        Some(Value::Text(text)) => Ok(text),
+        Some(Value::Int(number)) => Ok(number.to_string().into()),
+        Some(other) => Err(format!("`{}`", other.to_json())),
+    }
 }
 
 type StageResult<T> = Result<T, StageError>;
