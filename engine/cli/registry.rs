@@ -14,7 +14,10 @@ use crate::failure::Failure;
 /// All kinds of nodes.
 pub(crate) fn registry() -> Registry {
     let kinds = ruminate_flow::stages::kinds().into_iter();
-    Registry::new(stages::inspector(), kinds.chain(ruminate_wasm::kinds()).chain(stages::kinds()))
+    Registry::new(
+        stages::inspector(),
+        kinds.chain(ruminate_wasm::kinds()).chain(stages::kinds(ruminate_wasm::scorers())),
+    )
 }
 
 /// Checks that this build can compute on `device`.

@@ -31,7 +31,7 @@ impl Filter for Format {
     fn check(&self) -> Result<(), String> {
         for (name, tag) in [("think", &self.think), ("answer", &self.answer)] {
             if let Some(wrong) = tag.chars().find(|character| "<>/".contains(*character) || character.is_whitespace()) {
-                return Err(format!("`{name}` must be the name of a tag, such as `{name}`: {tag:?} holds {wrong:?}"));
+                return Err(format!("`{name}` must be the name of a tag, such as `{name}`: it holds `{wrong}`"));
             }
         }
         if self.think == self.answer {
@@ -65,7 +65,7 @@ mod tests {
         let error = |config: &str| Format::from_json(config).expect("the types are right").check().expect_err("wrong");
         assert_eq!(
             error(r#"{"think": "<think>"}"#),
-            "`think` must be the name of a tag, such as `think`: \"<think>\" holds '<'"
+            "`think` must be the name of a tag, such as `think`: it holds `<`"
         );
         assert_eq!(error(r#"{"think": "answer"}"#), "`think` and `answer` must be two names, not both `answer`");
     }

@@ -40,7 +40,7 @@ impl Filter for Repetition {
         }
         let n = usize::try_from(self.n).unwrap_or(usize::MAX);
         let within = self.max_share >= 1.0 || ngrams::repeated_share(text, n) <= self.max_share;
-        Ok(Verdict::keep_if(within, || format!("more than {} of the text is repeated {n}-grams", self.max_share)))
+        Ok(Verdict::keep_if(within, || format!("too large a share of the text is repeated {n}-grams")))
     }
 }
 
@@ -66,7 +66,7 @@ mod tests {
         );
         let plan = "first we add both sides of the figure and then we halve the sum";
         let text = format!("{plan} so 4. But {plan} gives 5. Now {plan} gives 6. And {plan} gives 7.");
-        assert_eq!(verdict("{}", &text), Verdict::drop("more than 0.3 of the text is repeated 10-grams"));
+        assert_eq!(verdict("{}", &text), Verdict::drop("too large a share of the text is repeated 10-grams"));
         assert_eq!(verdict(r#"{"max_share": 0.9}"#, &text), Verdict::Keep);
         assert_eq!(verdict("{}", ""), Verdict::Keep);
     }

@@ -1,39 +1,42 @@
-//! `grpo`: group-relative policy optimisation against the grader's verdict.
+//! `grpo`: group-relative policy optimisation against the grader's verdict and the scores of plugins.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ruminate_flow::error::StageError;
 use ruminate_flow::options::{OptionKind, OptionSpec};
 use ruminate_flow::record::{FieldKind, Schema};
+use ruminate_flow::score::Scorers;
 use ruminate_flow::stage::{
     Complaint, Kind, NodeInput, Port, Reads, SetInput, SetOutput, SetStage, Stage, StageContext, Work,
 };
-use ruminate_grade::{Mode, format_score, grade};
 use serde_json::json;
 
 use super::images::RecordImages;
 use super::loaded::Loaded;
 use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text, unusable};
+use super::rewards::{self, Response, Rewards};
 use super::training::{self, Figures, Lineage, Noted, StoredProgress};
 use super::{sampling, stage_error, training::count};
-use crate::chat::Processor;
-use crate::error::Result as ModelResult;
+use crate::error::Error;
 use crate::stop::Stop;
 use crate::train::grpo::{GrpoOptions, GrpoStep, train_grpo};
 use crate::train::progress::{CheckpointEvery, Session};
-use crate::train::rollout::{Completion, Reward};
+use crate::train::rollout::Completion;
 
-pub(super) struct Grpo;
+pub(super) struct Grpo {
+    /// Opens the plugins that rewards name.
+    pub(super) scorers: Arc<dyn Scorers>,
+}
 
 #[derive(serde::Deserialize)]
 struct Options {
     answer: String,
-    rewards: BTreeMap<String, f64>,
     #[serde(flatten)]
     prompting: PromptOptions,
 }
 
-const STAGE_ONLY: &[&str] = &["prompt", "system", "image", "max-pixels", "answer", "rewards"];
+const STAGE_ONLY: &[&str] = &["prompt", "system", "image", "max-pixels", "answer", rewards::OPTION];
 
 impl Kind for Grpo {
     fn name(&self) -> &'static str {
@@ -41,7 +44,7 @@ impl Kind for Grpo {
     }
 
     fn summary(&self) -> &'static str {
-        "train a model by GRPO on the grader's verdict"
+        "train a model by GRPO on the grader's verdict and the scores of plugins"
     }
 
     fn options(&self) -> &'static [OptionSpec] {
@@ -52,11 +55,14 @@ impl Kind for Grpo {
             prompting::MAX_PIXELS,
             OptionSpec::new("answer", OptionKind::Text, "\"answer\"", "The field with the true answer."),
             OptionSpec::new(
-                "rewards",
-                OptionKind::Weights,
+                rewards::OPTION,
+                OptionKind::Scores,
                 "{\"accuracy\": 1.0, \"format\": 0.0}",
                 "The weight of each reward: `accuracy` (1 if the grader says correct), `format` (1 for one <think> block \
-                 and then one <answer>). Both are logged; OpenVLThinker trains on accuracy alone.",
+                 and then one <answer>), and plugins of the world `reward` under names of your own: NAME = { plugin = \
+                 \"FILE.wasm\", weight = 0.5, config = {} }. A plugin reads the problem's fields and `reasoning`, `tokens`, \
+                 `finished` of the completion; `fallback` is the score where it fails, without it training stops. All are \
+                 logged; OpenVLThinker trains on accuracy alone.",
             ),
             training::number("epochs", "5.0", "Passes over the problems; a fraction is allowed."),
             training::STEPS,
@@ -144,31 +150,32 @@ impl Kind for Grpo {
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
         let whole = |message: String| vec![Complaint { option: None, message, help: None }];
         let options: Options = node.options.read().map_err(whole)?;
-        if let Some(name) = options.rewards.keys().find(|name| !["accuracy", "format"].contains(&name.as_str())) {
-            let message = format!("unknown reward `{name}`: expected `accuracy` or `format`");
-            return Err(vec![Complaint::about("rewards", message)]);
-        }
+        let rewards = Rewards::new(node.options, &*self.scorers)?;
         let (training, checkpoint) =
             training::trainer_options::<GrpoOptions>(&node.options.values, STAGE_ONLY).map_err(whole)?;
         training.check().map_err(|error| whole(error.to_string()))?;
         let traits = &node.models["model"];
         let prompting = Prompting::new(&options.prompting, traits, (VISION_PROMPT, TEXT_PROMPT))?;
-        let reads = prompting.reads().require(&options.answer, FieldKind::Json, Some("answer"));
+        let reads = rewards.reads(prompting.reads().require(&options.answer, FieldKind::Json, Some("answer")))?;
+        let mut identity = json!({ "prompting": prompting.identity(), "grader": ruminate_grade::VERSION });
+        if let Some(scorers) = rewards.identity() {
+            identity["scorers"] = scorers;
+        }
         Ok(Stage {
             version: 2,
-            identity: json!({ "prompting": prompting.identity(), "grader": ruminate_grade::VERSION }),
+            identity,
             reads: BTreeMap::from([("input", reads.clone())]),
-            schemas: schemas(),
+            schemas: schemas(&rewards),
             models: BTreeMap::from([("model", traits.clone())]),
             seeded: true,
             uses_device: true,
-            work: Work::Set(Box::new(Trainer { options, prompting, reads, training, checkpoint })),
+            work: Work::Set(Box::new(Trainer { options, prompting, rewards, reads, training, checkpoint })),
         })
     }
 }
 
-fn schemas() -> BTreeMap<&'static str, Schema> {
-    training::schemas(
+fn schemas(rewards: &Rewards) -> BTreeMap<&'static str, Schema> {
+    let mut schemas = training::schemas(
         &["step", "steps", "updates", "tokens"],
         &[
             "epoch",
@@ -188,12 +195,17 @@ fn schemas() -> BTreeMap<&'static str, Schema> {
         ],
         &["completions"],
         &["seconds", "rollout_seconds", "update_seconds", "tokens_per_second"],
-    )
+    );
+    if let Some(metrics) = schemas.get_mut("metrics") {
+        metrics.extend(rewards.figures().into_iter().map(|name| (name, FieldKind::Float)));
+    }
+    schemas
 }
 
 struct Trainer {
     options: Options,
     prompting: Prompting,
+    rewards: Rewards,
     reads: Reads,
     training: GrpoOptions,
     checkpoint: CheckpointEvery,
@@ -238,27 +250,33 @@ impl SetStage for Trainer {
             on_step: &mut on_step,
             stop: Stop::when(&requested),
         };
+        // The engine's errors keep their kind on the way through the trainer.
+        let mut scorer_error = None;
         let mut reward = |completions: &[Completion<'_>]| {
-            completions.iter().map(|completion| self.reward(&loaded.processor, &answers, completion)).collect()
+            let response = |completion: &Completion<'_>| {
+                Ok(Response {
+                    record: &records[completion.prompt],
+                    sample: completion.sample,
+                    answer: &answers[completion.prompt],
+                    text: loaded.processor.decode(completion.tokens)?,
+                    tokens: completion.tokens.len(),
+                    finished: completion.finished,
+                })
+            };
+            let responses = completions.iter().map(response).collect::<Result<Vec<_>, Error>>()?;
+            self.rewards.of(&responses, context).map_err(|error| match error {
+                // As when sampling is stopped: what was trained before is saved.
+                StageError::Interrupted => Error::Stopped,
+                other => {
+                    let message = other.to_string();
+                    scorer_error = Some(other);
+                    Error::training(message)
+                }
+            })
         };
         let stop_tokens = loaded.processor.stop_tokens();
         let trained = train_grpo(&loaded.model, &prompts, &images, stop_tokens, &options, &mut reward, &mut session);
-        training::output(&trained.map_err(stage_error)?, &loaded, figures)
-    }
-}
-
-impl Trainer {
-    fn reward(&self, processor: &Processor, answers: &[String], completion: &Completion<'_>) -> ModelResult<Reward> {
-        let response = processor.decode(completion.tokens)?;
-        let score = |verdict: bool| if verdict { 1.0 } else { 0.0 };
-        let parts = [
-            ("accuracy", score(grade(&response, &answers[completion.prompt], Mode::Response).correct)),
-            ("format", score(format_score(&response))),
-        ];
-        let weight = |name: &str| self.options.rewards.get(name).copied().unwrap_or(0.0);
-        Ok(Reward {
-            total: parts.iter().map(|(name, value)| weight(name) * value).sum(),
-            parts: parts.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
-        })
+        let trained = trained.map_err(|error| scorer_error.take().unwrap_or_else(|| stage_error(error)))?;
+        training::output(&trained, &loaded, figures)
     }
 }

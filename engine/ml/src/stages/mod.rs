@@ -10,6 +10,7 @@ mod images;
 mod loaded;
 mod prompting;
 mod reasoning_sample;
+mod rewards;
 mod sampling;
 mod sft;
 mod training;
@@ -19,23 +20,25 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ruminate_flow::error::StageError;
 use ruminate_flow::model::{ModelInspector, ModelTraits};
+use ruminate_flow::score::Scorers;
 use ruminate_flow::stage::Kind;
 
 use crate::Error;
 use crate::config::ModelConfig;
 use crate::types::ModelFiles;
 
-/// Every kind of this crate.
-pub fn kinds() -> Vec<Box<dyn Kind>> {
+/// Every kind of this crate. `scorers` opens the plugins that `grpo` takes as rewards.
+pub fn kinds(scorers: Arc<dyn Scorers>) -> Vec<Box<dyn Kind>> {
     vec![
         Box::new(caption::Caption),
         Box::new(reasoning_sample::ReasoningSample),
         Box::new(filter_shortest_correct::FilterShortestCorrect),
         Box::new(sft::Sft),
-        Box::new(grpo::Grpo),
+        Box::new(grpo::Grpo { scorers }),
         Box::new(eval::Eval),
     ]
 }

@@ -1,5 +1,7 @@
 //! Stages over a model of random weights: what a bad record does, and what a stop leaves behind.
 
+mod rewards;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -13,10 +15,12 @@ use ruminate_flow::model::Model as ModelAtRest;
 use ruminate_flow::options::Options;
 use ruminate_flow::record::{Blob, FieldKind, Fields, Record, Schema, Value};
 use ruminate_flow::stage::{
-    Blobs, Checkpoint, NodeInput, Outcome, PortKind, Progress, SetInput, SetOutput, Stage, StageContext, Unit, Work,
+    Blobs, Checkpoint, Complaint, NodeInput, Outcome, PortKind, Progress, SetInput, SetOutput, Stage, StageContext,
+    Unit, Work,
 };
 use serde_json::{Value as Json, json};
 
+use self::rewards::TestScorers;
 use super::images::RecordImages;
 use super::loaded::Loaded;
 use super::prompting::Prompting;
@@ -31,6 +35,7 @@ struct Bench {
     blobs: Mutex<HashMap<Digest, Vec<u8>>>,
     checkpoint: Mutex<Option<Parts>>,
     reports: Mutex<usize>,
+    notes: Mutex<Vec<String>>,
     stop_at: usize,
     cancel: Cancel,
 }
@@ -46,6 +51,7 @@ impl Bench {
             blobs: Mutex::default(),
             checkpoint: Mutex::default(),
             reports: Mutex::default(),
+            notes: Mutex::default(),
             stop_at: usize::MAX,
             cancel: Cancel::default(),
         }
@@ -53,7 +59,11 @@ impl Bench {
 
     /// The stage of a node of `kind` with these options, the others as by default.
     fn stage(&self, kind: &str, options: Json) -> Stage {
-        let kinds = kinds();
+        self.try_stage(kind, options).unwrap_or_else(|complaints| panic!("{complaints:?}"))
+    }
+
+    fn try_stage(&self, kind: &str, options: Json) -> Result<Stage, Vec<Complaint>> {
+        let kinds = kinds(Arc::new(TestScorers));
         let kind = kinds.iter().find(|other| other.name() == kind).unwrap();
         let mut values = IndexMap::new();
         for spec in kind.options() {
@@ -66,12 +76,12 @@ impl Bench {
         let schema: Schema = fields.map(|(name, kind)| (name.to_owned(), kind)).into();
         let models = kind.inputs().iter().filter(|port| port.kind == PortKind::Model);
         let node = NodeInput {
-            options: &Options { values, files: IndexMap::new() },
+            options: &Options { values, files: rewards::plugin_files(&options) },
             schemas: &BTreeMap::from([("input", schema)]),
             models: &models.map(|port| (port.name, self.model.traits.clone())).collect(),
             digest_file: &|_| Ok(Digest::of(b"")),
         };
-        kind.build(&node).unwrap_or_else(|complaints| panic!("{complaints:?}"))
+        kind.build(&node)
     }
 
     fn context(&self) -> StageContext<'_> {
@@ -182,7 +192,9 @@ impl Progress for Bench {
         }
     }
 
-    fn note(&self, _message: &str) {}
+    fn note(&self, message: &str) {
+        self.notes.lock().unwrap().push(message.to_owned());
+    }
 }
 
 /// The kinds that consume a whole stream, with options that make them brief.

@@ -37,6 +37,7 @@
 //! A plugin starts afresh for each batch of records and has nothing but its rows and options: no files, network, clock or
 //! entropy, and no memory of the batch before.
 
+mod json;
 mod log;
 mod options;
 mod row;

@@ -15,6 +15,7 @@ pub fn log(level: Level, message: &str) {
 }
 
 /// Sends lines to `sink` from now on, and the message of every panic, at level `error`: the engine shows it with the trap.
+#[inline(never)]
 pub(crate) fn start(sink: fn(Level, &str)) {
     if SINK.set(sink).is_err() {
         return;

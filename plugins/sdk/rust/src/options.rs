@@ -1,13 +1,13 @@
 //! A plugin's options, declared once: from that come the JSON Schema of its config, the strict reading of it, and the messages.
 //! Knows nothing of rows.
 
-use serde_json::{Map, Value as Json};
+use crate::json::{Json, quote};
 
 /// Declares the options of a plugin: a struct whose fields are read from the config of the plugin's node.
 ///
 /// The doc line of the struct says what the plugin does; each option has a doc line, a default, and maybe a rule:
 /// [`at_least`], [`between`], [`one_of`] or [`not_empty`]. Options are of the types `bool`, `i64`, `u64`, `f64`, `String`,
-/// `Vec<String>`, or an `Option` of these whose default is `()`.
+/// `Vec<String>`, or an `Option` of these whose default is `()`. Other defaults are literals that JSON writes alike.
 ///
 /// ```
 /// use ruminate_plugin::Options;
@@ -57,8 +57,8 @@ macro_rules! options {
                     $crate::Spec::new::<$type>(
                         stringify!($name),
                         concat!($($doc, "\n"),+),
-                        $crate::serde_json::Value::from($default),
-                        [$($rule)?].into(),
+                        stringify!($default),
+                        $crate::__rule!($($rule)?),
                     ),
                 )*]
             }
@@ -67,6 +67,17 @@ macro_rules! options {
                 Ok(Self { $($name: config.get(stringify!($name))?,)* })
             }
         }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __rule {
+    () => {
+        None
+    };
+    ($rule:expr) => {
+        Some($rule)
     };
 }
 
@@ -91,18 +102,25 @@ pub trait Options: Sized {
 
     /// The JSON Schema of the config.
     fn schema() -> String {
-        let properties: Vec<_> = Self::specs().iter().map(Spec::schema).collect();
-        format!(r#"{{"type": "object", "additionalProperties": false, "properties": {{{}}}}}"#, properties.join(", "))
+        schema(&Self::specs())
     }
 }
 
+// Functions that run once a batch are kept out of line: inlined into a guest, each would be built for speed, and large.
+
+#[inline(never)]
+fn schema(specs: &[Spec]) -> String {
+    let properties: Vec<_> = specs.iter().map(Spec::schema).collect();
+    format!(r#"{{"type": "object", "additionalProperties": false, "properties": {{{}}}}}"#, properties.join(", "))
+}
+
 /// What an option's value must be beside its type.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// A number of at least this.
-    AtLeast(f64),
+    AtLeast(i64),
     /// A number from the first to the second, both included.
-    Between(f64, f64),
+    Between(i64, i64),
     /// One of these texts.
     OneOf(&'static [&'static str]),
     /// A text of at least one character; a list of at least one text, none of them empty.
@@ -110,13 +128,13 @@ pub enum Rule {
 }
 
 /// A number of at least `min`.
-pub fn at_least(min: impl Into<f64>) -> Rule {
-    Rule::AtLeast(min.into())
+pub fn at_least(min: i64) -> Rule {
+    Rule::AtLeast(min)
 }
 
 /// A number from `min` to `max`, both included.
-pub fn between(min: impl Into<f64>, max: impl Into<f64>) -> Rule {
-    Rule::Between(min.into(), max.into())
+pub fn between(min: i64, max: i64) -> Rule {
+    Rule::Between(min, max)
 }
 
 /// One of these texts.
@@ -148,14 +166,14 @@ pub struct Spec {
     doc: &'static str,
     kind: Type,
     rule: Option<Rule>,
-    /// Null if the option may be absent.
-    default: Json,
+    /// As it stands in the source, which is JSON; `()` if the option may be absent.
+    default: &'static str,
 }
 
 impl Spec {
     #[doc(hidden)]
-    pub fn new<T: Setting>(name: &'static str, doc: &'static str, default: Json, rules: Vec<Rule>) -> Self {
-        Self { name, doc, kind: T::TYPE, rule: rules.first().copied(), default }
+    pub fn new<T: Setting>(name: &'static str, doc: &'static str, default: &'static str, rule: Option<Rule>) -> Self {
+        Self { name, doc, kind: T::TYPE, rule, default }
     }
 
     /// The option's entry among the properties of the JSON Schema.
@@ -175,15 +193,18 @@ impl Spec {
         let rule = match (self.rule, self.kind) {
             (Some(Rule::AtLeast(min)), _) => format!(r#", "minimum": {min}"#),
             (Some(Rule::Between(min, max)), _) => format!(r#", "minimum": {min}, "maximum": {max}"#),
-            (Some(Rule::OneOf(texts)), _) => format!(r#", "enum": {}"#, Json::from(texts)),
+            (Some(Rule::OneOf(texts)), _) => {
+                let texts: Vec<_> = texts.iter().map(|text| quote(text)).collect();
+                format!(r#", "enum": [{}]"#, texts.join(", "))
+            }
             (_, Type::Count) => r#", "minimum": 0"#.to_owned(),
             _ => String::new(),
         };
-        let default = match &self.default {
-            Json::Null => String::new(),
+        let default = match self.default {
+            "()" => String::new(),
             default => format!(r#", "default": {default}"#),
         };
-        format!(r#""{}": {{{kind}{rule}{default}, "description": {}}}"#, self.name, Json::from(one_line(self.doc)))
+        format!(r#""{}": {{{kind}{rule}{default}, "description": {}}}"#, self.name, quote(&one_line(self.doc)))
     }
 
     /// What the value must be, in words.
@@ -208,40 +229,42 @@ impl Spec {
         }
     }
 
-    /// Checks a value against type and rule.
+    /// Checks what the type does not: the rules of texts.
+    #[inline(never)]
     fn check(&self, value: &Json) -> Result<(), String> {
-        if let (Type::Texts, Json::Array(entries)) = (self.kind, value) {
-            return self.check_entries(entries);
-        }
-        let of_type = match self.kind {
-            Type::Boolean => value.is_boolean(),
-            Type::Int => value.is_i64(),
-            Type::Count => value.is_u64(),
-            Type::Float => value.is_number(),
-            Type::Text => value.is_string(),
-            Type::Texts => false,
+        let fits = match (self.rule, value) {
+            (_, Json::List(entries)) if self.kind == Type::Texts => return self.check_entries(entries),
+            (Some(Rule::OneOf(texts)), Json::Text(text)) => texts.contains(&text.as_str()),
+            (Some(Rule::NotEmpty), Json::Text(text)) => !text.is_empty(),
+            _ => true,
         };
-        let number = value.as_f64().unwrap_or_default();
-        let text = value.as_str().unwrap_or_default();
-        let fits = match self.rule {
-            None => true,
-            Some(Rule::AtLeast(min)) => number >= min,
-            Some(Rule::Between(min, max)) => min <= number && number <= max,
-            Some(Rule::OneOf(texts)) => texts.contains(&text),
-            Some(Rule::NotEmpty) => !text.is_empty(),
-        };
-        if of_type && fits {
-            return Ok(());
-        }
-        Err(format!("`{}` must be {}, not {}", self.name, self.expected(), describe(value)))
+        if fits { Ok(()) } else { Err(self.refuse(value)) }
     }
 
+    /// The least and the largest number that the rule allows.
+    fn bounds(&self) -> (i64, i64) {
+        match self.rule {
+            Some(Rule::AtLeast(min)) => (min, i64::MAX),
+            Some(Rule::Between(min, max)) => (min, max),
+            _ => (i64::MIN, i64::MAX),
+        }
+    }
+
+    #[inline(never)]
+    fn refuse(&self, value: &Json) -> String {
+        format!("`{}` must be {}, not {}", self.name, self.expected(), describe(value))
+    }
+
+    #[inline(never)]
     fn check_entries(&self, entries: &[Json]) -> Result<(), String> {
         let not_empty = self.rule == Some(Rule::NotEmpty);
         if not_empty && entries.is_empty() {
             return Err(format!("`{}` must hold at least one text, not an empty list", self.name));
         }
-        let wrong = |entry: &Json| entry.as_str().is_none_or(|text| not_empty && text.is_empty());
+        let wrong = |entry: &Json| match entry {
+            Json::Text(text) => not_empty && text.is_empty(),
+            _ => true,
+        };
         match entries.iter().enumerate().find(|(_, entry)| wrong(entry)) {
             None => Ok(()),
             Some((index, entry)) => {
@@ -259,54 +282,67 @@ pub trait Setting: Sized {
     const TYPE: Type;
     const OPTIONAL: bool = false;
 
-    /// The value, if it is of the type.
-    fn from_json(value: &Json) -> Option<Self>;
+    /// The value, if it is of the type and, a number, within the bounds. The largest bound is none.
+    fn from_json(value: &Json, bounds: (i64, i64)) -> Option<Self>;
 }
 
 macro_rules! setting {
-    ($($type:ty, $kind:ident, |$value:ident| $read:expr;)*) => {
+    ($($type:ty, $kind:ident, $pattern:pat => |$bounds:pat_param| $read:expr;)*) => {
         $(impl Setting for $type {
             const TYPE: Type = Type::$kind;
 
-            fn from_json($value: &Json) -> Option<Self> {
-                $read
+            fn from_json(value: &Json, $bounds: (i64, i64)) -> Option<Self> {
+                if let $pattern = value { $read } else { None }
             }
         })*
     };
 }
 
 setting! {
-    bool, Boolean, |value| value.as_bool();
-    i64, Int, |value| value.as_i64();
-    u64, Count, |value| value.as_u64();
-    f64, Float, |value| value.as_f64();
-    String, Text, |value| value.as_str().map(str::to_owned);
-    Vec<String>, Texts, |value| value.as_array()?.iter().map(|entry| entry.as_str().map(str::to_owned)).collect();
+    bool, Boolean, Json::Boolean(value) => |_| Some(*value);
+    i64, Int, Json::Number(text) => |(min, max)| text.parse().ok().filter(|value| (min..=max).contains(value));
+    u64, Count, Json::Number(text) => |(min, max)| {
+        let within = |value: &u64| {
+            i128::from(min) <= i128::from(*value) && (max == i64::MAX || i128::from(*value) <= i128::from(max))
+        };
+        text.parse().ok().filter(within)
+    };
+    f64, Float, Json::Number(text) => |(min, max)| {
+        let above = |value: f64| min == i64::MIN || min as f64 <= value;
+        let below = |value: f64| max == i64::MAX || value <= max as f64;
+        text.parse().ok().filter(|value: &f64| value.is_finite() && above(*value) && below(*value))
+    };
+    String, Text, Json::Text(text) => |_| Some(text.clone());
+    Vec<String>, Texts, Json::List(entries) => |_| entries.iter().map(|entry| match entry {
+        Json::Text(text) => Some(text.clone()),
+        _ => None,
+    }).collect();
 }
 
 impl<T: Setting> Setting for Option<T> {
     const TYPE: Type = T::TYPE;
     const OPTIONAL: bool = true;
 
-    fn from_json(value: &Json) -> Option<Self> {
-        if value.is_null() { Some(None) } else { T::from_json(value).map(Some) }
+    fn from_json(value: &Json, bounds: (i64, i64)) -> Option<Self> {
+        if *value == Json::Null { Some(None) } else { T::from_json(value, bounds).map(Some) }
     }
 }
 
 /// A config: a JSON object whose keys are options.
 #[doc(hidden)]
 pub struct Config {
-    values: Map<String, Json>,
+    values: Vec<(String, Json)>,
     specs: Vec<Spec>,
 }
 
 impl Config {
+    #[inline(never)]
     fn parse(json: &str, specs: Vec<Spec>) -> Result<Self, String> {
-        let value = serde_json::from_str(json).map_err(|error| format!("the config is not JSON: {error}"))?;
-        let Json::Object(values) = value else {
+        let value = Json::parse(json).map_err(|error| format!("the config is not JSON: {error}"))?;
+        let Json::Table(values) = value else {
             return Err(format!("the config must be a table, not {}", describe(&value)));
         };
-        let Some(unknown) = values.keys().find(|key| specs.iter().all(|spec| spec.name != **key)) else {
+        let Some((unknown, _)) = values.iter().find(|(key, _)| specs.iter().all(|spec| spec.name != key)) else {
             return Ok(Self { values, specs });
         };
         let known: Vec<_> = specs.iter().map(|spec| format!("`{}`", spec.name)).collect();
@@ -316,17 +352,30 @@ impl Config {
 
     #[doc(hidden)]
     pub fn get<T: Setting>(&self, name: &str) -> Result<T, String> {
+        let (spec, value) = self.checked(name, T::OPTIONAL)?;
+        T::from_json(&value, spec.bounds()).ok_or_else(|| spec.refuse(&value))
+    }
+
+    #[inline(never)]
+    fn checked(&self, name: &str, optional: bool) -> Result<(&Spec, Json), String> {
         let spec = self.specs.iter().find(|spec| spec.name == name);
         let spec = spec.ok_or_else(|| format!("there is no option `{name}`"))?;
-        let value = self.values.get(name).unwrap_or(&spec.default);
-        if !(T::OPTIONAL && value.is_null()) {
-            spec.check(value)?;
+        let value = match self.values.iter().find(|(key, _)| key == name) {
+            Some((_, value)) => value.clone(),
+            None if spec.default == "()" => Json::Null,
+            None => {
+                Json::parse(spec.default).map_err(|error| format!("the default of `{name}` is not JSON: {error}"))?
+            }
+        };
+        if !(optional && value == Json::Null) {
+            spec.check(&value)?;
         }
-        T::from_json(value).ok_or_else(|| format!("`{name}` must be {}, not {}", spec.expected(), describe(value)))
+        Ok((spec, value))
     }
 }
 
 /// Doc lines as one.
+#[inline(never)]
 pub(crate) fn one_line(doc: &str) -> String {
     doc.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
@@ -336,15 +385,15 @@ fn describe(value: &Json) -> String {
     const SHOWN: usize = 60;
     match value {
         Json::Null => "null".to_owned(),
-        Json::Bool(value) => format!("the boolean {value}"),
+        Json::Boolean(value) => format!("the boolean {value}"),
         Json::Number(number) => format!("the number {number}"),
-        Json::String(text) if text.chars().nth(SHOWN).is_some() => {
+        Json::Text(text) if text.chars().nth(SHOWN).is_some() => {
             let head: String = text.chars().take(SHOWN).collect();
-            format!("the text {head:?}... of {} bytes", text.len())
+            format!("the text {}... of {} bytes", quote(&head), text.len())
         }
-        Json::String(text) => format!("the text {text:?}"),
-        Json::Array(_) => "a list".to_owned(),
-        Json::Object(_) => "a table".to_owned(),
+        Json::Text(text) => format!("the text {}", quote(text)),
+        Json::List(_) => "a list".to_owned(),
+        Json::Table(_) => "a table".to_owned(),
     }
 }
 

@@ -29,7 +29,7 @@ impl Row {
     /// The field is not there, or of another kind.
     pub fn get<'a, T: FromValue<'a>>(&'a self, name: &str) -> Result<T, String> {
         let value = self.value(name)?;
-        T::from_value(value).map_err(|fault| format!("field `{name}` {fault}"))
+        T::from_value(value).map_err(|fault| about_field(name, &fault))
     }
 
     /// The field's value, whatever its kind.
@@ -41,6 +41,8 @@ impl Row {
         field.map(|field| &field.value).ok_or_else(|| self.missing(name))
     }
 
+    #[cold]
+    #[inline(never)]
     fn missing(&self, name: &str) -> String {
         let names: Vec<_> = self.fields.iter().map(|field| format!("`{}`", field.name)).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -104,6 +106,12 @@ impl Row {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn about_field(name: &str, fault: &str) -> String {
+    format!("field `{name}` {fault}")
+}
+
 /// What a field can be read as.
 pub trait FromValue<'a>: Sized {
     /// The value, read.
@@ -127,26 +135,28 @@ impl Value {
         }
     }
 
-    fn is_not<T>(&self, expected: &str) -> Result<T, String> {
-        Err(format!("is {}, not {expected}", self.kind()))
+    #[cold]
+    #[inline(never)]
+    fn is_not(&self, expected: &str) -> String {
+        format!("is {}, not {expected}", self.kind())
     }
 }
 
 impl<'a> FromValue<'a> for &'a str {
     fn from_value(value: &'a Value) -> Result<Self, String> {
-        if let Value::Text(text) = value { Ok(text) } else { value.is_not("text") }
+        if let Value::Text(text) = value { Ok(text) } else { Err(value.is_not("text")) }
     }
 }
 
 impl<'a> FromValue<'a> for &'a [u8] {
     fn from_value(value: &'a Value) -> Result<Self, String> {
-        if let Value::Bytes(bytes) = value { Ok(bytes) } else { value.is_not("bytes") }
+        if let Value::Bytes(bytes) = value { Ok(bytes) } else { Err(value.is_not("bytes")) }
     }
 }
 
 impl FromValue<'_> for i64 {
     fn from_value(value: &Value) -> Result<Self, String> {
-        if let Value::Int(value) = value { Ok(*value) } else { value.is_not("a whole number") }
+        if let Value::Int(value) = value { Ok(*value) } else { Err(value.is_not("a whole number")) }
     }
 }
 
@@ -155,20 +165,20 @@ impl FromValue<'_> for f64 {
         match value {
             Value::Float(value) => Ok(*value),
             Value::Int(value) => Ok(*value as f64),
-            other => other.is_not("a number"),
+            other => Err(other.is_not("a number")),
         }
     }
 }
 
 impl FromValue<'_> for bool {
     fn from_value(value: &Value) -> Result<Self, String> {
-        if let Value::Boolean(value) = value { Ok(*value) } else { value.is_not("a boolean") }
+        if let Value::Boolean(value) = value { Ok(*value) } else { Err(value.is_not("a boolean")) }
     }
 }
 
 impl FromValue<'_> for Json {
     fn from_value(value: &Value) -> Result<Self, String> {
-        let Value::Json(json) = value else { return value.is_not("a list or a map") };
+        let Value::Json(json) = value else { return Err(value.is_not("a list or a map")) };
         serde_json::from_str(json).map_err(|error| format!("is not JSON: {error}"))
     }
 }

@@ -1,5 +1,7 @@
 //! Configs that are taken and refused, and the schema that says so beforehand.
 
+use serde_json::Value;
+
 use super::*;
 
 crate::options! {
@@ -47,7 +49,7 @@ fn what_a_config_does_not_say_has_its_default() {
 #[test]
 fn a_config_that_is_wrong_is_explained() {
     for (json, expected) in [
-        ("{", "the config is not JSON: EOF while parsing an object at line 1 column 1"),
+        ("{", "the config is not JSON: expected a text in quotes at byte 1"),
         ("[]", "the config must be a table, not a list"),
         (r#"{"flag": 1}"#, "`flag` must be true or false, not the number 1"),
         (r#"{"offset": 0.5}"#, "`offset` must be a whole number, not the number 0.5"),
@@ -63,6 +65,7 @@ fn a_config_that_is_wrong_is_explained() {
         (r#"{"cut_at": "x"}"#, "`cut_at` must be a list of texts, not the text \"x\""),
         (r#"{"cut_at": []}"#, "`cut_at` must hold at least one text, not an empty list"),
         (r#"{"cut_at": ["a", ""]}"#, "`cut_at` must be a list of texts that are not empty; entry 1 is the text \"\""),
+        (r#"{"share": 1e999}"#, "`share` must be a number from 0 to 1, not the number 1e999"),
         (r#"{"limit": true}"#, "`limit` must be a whole number of at least 0, not the boolean true"),
     ] {
         assert_eq!(Sample::from_json(json).err().as_deref(), Some(expected), "{json}");
@@ -75,13 +78,13 @@ fn a_config_that_is_wrong_is_explained() {
 
 #[test]
 fn the_schema_says_the_same() {
-    let schema: Json = serde_json::from_str(&Sample::schema()).expect("the schema is JSON");
+    let schema: Value = serde_json::from_str(&Sample::schema()).expect("the schema is JSON");
     let property = |name: &str| schema["properties"][name].clone();
     assert_eq!(schema["additionalProperties"], false);
     let expected = r#"{"type": "integer", "minimum": 1, "default": 500, "description": "a count of at least 1"}"#;
-    assert_eq!(property("max"), serde_json::from_str::<Json>(expected).expect("JSON"));
+    assert_eq!(property("max"), serde_json::from_str::<Value>(expected).expect("JSON"));
     assert_eq!((property("count")["minimum"].as_f64(), property("share")["maximum"].as_f64()), (Some(0.0), Some(1.0)));
-    assert_eq!(property("by")["enum"], Json::from(["tokens", "words"].as_slice()));
+    assert_eq!(property("by")["enum"], Value::from(["tokens", "words"].as_slice()));
     assert_eq!((&property("cut_at")["minItems"], &property("cut_at")["items"]["minLength"]), (&1.into(), &1.into()));
     assert_eq!((property("limit").get("default"), property("field")["minLength"].as_u64()), (None, Some(1)));
     assert_eq!(one_line(Sample::SUMMARY), "does nothing at all");
