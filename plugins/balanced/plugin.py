@@ -9,7 +9,6 @@ import re
 from ruminate_plugin import ConfigError, filter_plugin, option
 
 OPEN = {"\\)": "\\(", "\\]": "\\[", ")": "(", "]": "[", "}": "{"}
-BRACKETS = ("(", "[", "{", "\\boxed{")
 
 
 def prepare(options):
@@ -23,7 +22,7 @@ def prepare(options):
         rf"<(?P<slash>/?)(?P<tag>{tags})>" if tags else r"(?P<slash>(?P<tag>(?!)))",
         # A delimiter of \left or \right belongs to it, whatever it is: \left[ may end with \right).
         r"(?P<side>\\left|\\right)(?![a-zA-Z])\s*(?:\\[a-zA-Z]+|\\.|\S)?",
-        r"\\boxed\s*\{",
+        r"(?P<boxed>\\boxed\s*\{)",
         r"\\[()\[\]]",
         r"\\.",
         r"\$\$|\$(?P<price>(?=\d))?",
@@ -65,10 +64,10 @@ def first_fault(text, options):
             stack = [opened for opened in stack if opened != "price"]
         elif token["side"] or token[0] in ("\\(", "\\)", "\\[", "\\]") or token[0].startswith("$"):
             fault = math(stack, token) if options.math else None
-        elif token[0][0] == "\\" and not token[0].endswith("{"):
+        elif token[0][0] == "\\" and not token["boxed"]:
             fault = None
         else:
-            fault = bracket(stack, token[0]) if options.brackets else None
+            fault = bracket(stack, "\\boxed{" if token["boxed"] else token[0]) if options.brackets else None
         if fault is not None:
             return fault
     return unclosed(stack)
@@ -92,13 +91,14 @@ def math(stack, token):
 
 def bracket(stack, sign):
     if sign not in OPEN:
-        return stack.append("\\boxed{" if sign.startswith("\\") else sign)
+        return stack.append(sign)
     if sign == "}":
         inner = next((opened for opened in reversed(stack) if opened in ("{", "\\boxed{")), "{")
         return close(stack, inner, sign)
     # `[0, 1)` is an interval and `1)` a list's item: round and square brackets close each other, and may close nothing.
-    if stack and stack[-1] in ("(", "["):
-        stack.pop()
+    last = next((i for i in reversed(range(len(stack))) if stack[i] != "price"), None)
+    if last is not None and stack[last] in ("(", "["):
+        del stack[last:]
     return None
 
 
