@@ -8,6 +8,7 @@ mod templates;
 mod tools;
 mod component;
 mod build;
+mod place;
 mod trial;
 mod cases;
 

@@ -12,14 +12,13 @@ use ruminate_flow::digest::Digest;
 use ruminate_flow::error::StageError;
 use ruminate_flow::event::Cancel;
 use ruminate_flow::options::{InputFile, OptionKind, Options};
-use ruminate_flow::record::{Blob, FieldKind, Fields, Record, Schema, Value};
-use ruminate_flow::stage::{
-    Blobs, Checkpoint, Complaint, Kind, NodeInput, Outcome, Progress, RecordStage, Stage, StageContext, Unit, Work,
-};
+use ruminate_flow::record::{FieldKind, Fields, Record, Schema, Value};
+use ruminate_flow::stage::{Complaint, Kind, NodeInput, Outcome, RecordStage, Stage, StageContext, Unit, Work};
 use ruminate_flow::table::{Column, Columns, Format, ReadContext, TableFile};
 use serde_json::{Map, Value as Json, json};
 
 use super::error::AuthorError;
+use super::place::{self, Place};
 use crate::call::CallError;
 use crate::contract::World;
 use crate::kind::WasmKind;
@@ -140,7 +139,7 @@ impl Trial {
             options: &options,
             schemas: &[("input", Schema::new())].into(),
             models: &BTreeMap::new(),
-            digest_file: &|path| Digest::of_reader(open_file(path)?).map_err(|error| failed(&error)),
+            digest_file: &place::digest_file,
         };
         let stage = kind.build(&node).map_err(|complaints| trial_error(path, &complaints))?;
         let reads = stage.reads.values().flat_map(|reads| &reads.fields);
@@ -347,12 +346,6 @@ impl Run<'_> {
     }
 }
 
-/// What the stage may use: a temporary folder for the bytes of images, and a way to say something.
-struct Place<'a> {
-    folder: &'a Path,
-    note: &'a (dyn Fn(&str) + Sync),
-}
-
 /// The field with a row's id.
 const ID: &str = "id";
 
@@ -364,50 +357,6 @@ fn id_of(value: Option<Value>, number: u64) -> Result<Arc<str>, String> {
         Some(Value::Text(text)) => Ok(text),
         Some(Value::Int(number)) => Ok(number.to_string().into()),
         Some(other) => Err(format!("`{}`", other.to_json())),
-    }
-}
-
-type StageResult<T> = Result<T, StageError>;
-
-fn failed(error: &std::io::Error) -> StageError {
-    StageError::failed(error)
-}
-
-fn open_file(path: &Path) -> StageResult<std::fs::File> {
-    std::fs::File::open(path).map_err(StageError::io("read", path))
-}
-
-impl Blobs for Place<'_> {
-    fn get(&self, blob: &Blob) -> StageResult<Vec<u8>> {
-        let path = self.folder.join(blob.digest.to_string());
-        std::fs::read(&path).map_err(StageError::io("read", path))
-    }
-
-    fn put(&self, bytes: &[u8], media_type: &str) -> StageResult<Blob> {
-        let digest = Digest::of(bytes);
-        let path = self.folder.join(digest.to_string());
-        if !path.exists() {
-            std::fs::write(&path, bytes).map_err(StageError::io("write", path))?;
-        }
-        Ok(Blob { digest, bytes: bytes.len() as u64, media_type: media_type.into() })
-    }
-}
-
-impl Checkpoint for Place<'_> {
-    fn load(&self) -> StageResult<Option<BTreeMap<String, Vec<u8>>>> {
-        Ok(None)
-    }
-
-    fn save(&self, _parts: &BTreeMap<String, Vec<u8>>) -> StageResult<()> {
-        Ok(())
-    }
-}
-
-impl Progress for Place<'_> {
-    fn report(&self, _done: u64, _total: Option<u64>, _unit: &'static str, _message: &str) {}
-
-    fn note(&self, message: &str) {
-        (self.note)(message);
     }
 }
 
