@@ -20,6 +20,7 @@ mod search;
 mod stage;
 mod kind;
 mod scorer;
+pub mod author;
 
 pub use contract::{PACKAGE, VERSION, World};
 pub use error::PluginError;
