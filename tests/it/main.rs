@@ -10,7 +10,7 @@ mod kill;
 mod layout;
 mod logits;
 mod partial;
-mod plugins;
+mod plugin_failures;
 mod readme;
 mod smoke;
 mod store;

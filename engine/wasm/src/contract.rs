@@ -13,6 +13,10 @@ pub const PACKAGE: &str = "ruminate:plugin";
 /// The version of [`PACKAGE`] that this engine speaks.
 pub const VERSION: &str = "0.1.0";
 
+/// What componentize-py leaves in every component: the function by which it started Python when the plugin was built.
+/// Nothing calls it any more.
+const PYTHON_LEFTOVER: &str = "exports";
+
 const LIFECYCLE_FUNCTIONS: [&str; 2] = ["describe", "configure"];
 
 /// What a plugin is, told by the function that it exports.
@@ -103,7 +107,9 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Worl
     }
     faults.extend(lifecycle_fault(engine, &exports));
     let lifecycle = interface("lifecycle");
-    let known = |name: &str| name == lifecycle || worlds.iter().any(|world| world.function() == name);
+    let known = |name: &str| {
+        name == lifecycle || name == PYTHON_LEFTOVER || worlds.iter().any(|world| world.function() == name)
+    };
     let is_type = |item: &ComponentItem| matches!(item, ComponentItem::Type(_));
     let extra: Vec<_> = exports
         .iter()
