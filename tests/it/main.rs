@@ -10,6 +10,7 @@ mod kill;
 mod layout;
 mod logits;
 mod partial;
+mod plugin_failures;
 mod plugins;
 mod readme;
 mod smoke;

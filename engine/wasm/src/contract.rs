@@ -107,7 +107,9 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Worl
     }
     faults.extend(lifecycle_fault(engine, &exports));
     let lifecycle = interface("lifecycle");
-    let known = |name: &str| name == lifecycle || name == PYTHON_LEFTOVER || worlds.iter().any(|world| world.function() == name);
+    let known = |name: &str| {
+        name == lifecycle || name == PYTHON_LEFTOVER || worlds.iter().any(|world| world.function() == name)
+    };
     let is_type = |item: &ComponentItem| matches!(item, ComponentItem::Type(_));
     let extra: Vec<_> = exports
         .iter()
