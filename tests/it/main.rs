@@ -15,3 +15,4 @@ mod smoke;
 mod store;
 mod streaming;
 mod support;
+mod tutorial;
