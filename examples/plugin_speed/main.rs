@@ -103,10 +103,8 @@ struct Bench {
 impl Bench {
     /// What stands before the first record.
     fn starts(&self) -> Result<()> {
-        println!(
-            "| plugin | component | first start, which compiles | load, instantiate and configure, compiled before |"
-        );
-        println!("|---|---|---|---|");
+        println!("| plugin | component | first start, which compiles | compiled before | of that the processor |");
+        println!("|---|---|---|---|---|");
         for (name, file) in &self.arguments.plugins {
             let (first, again) = load::measure(file, self.folder.path(), self.arguments.turns)?;
             let kilobytes = std::fs::metadata(file)?.len().div_ceil(1000);
