@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use cpu_time::ProcessTime;
 use ruminate_flow::digest::Digest;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::{host, median};
 
@@ -20,21 +20,39 @@ pub(crate) struct Start {
     pub(crate) cpu: f64,
 }
 
-/// The first start with an empty cache in `folder`, and the medians of `turns` after it.
-pub(crate) fn measure(plugin: &Path, folder: &Path, turns: usize) -> Result<(Start, Start)> {
-    let first = start(plugin, folder)?;
-    // The first load of an entry verifies it.
-    start(plugin, folder)?;
-    let again = (0..turns).map(|_| start(plugin, folder)).collect::<Result<Vec<_>>>()?;
-    let of = |value: fn(&Start) -> f64| median(again.iter().map(value));
-    Ok((first, Start { wall: of(|start| start.wall), cpu: of(|start| start.cpu) }))
+/// The starts of a plugin.
+pub(crate) struct Starts {
+    /// With an empty cache.
+    pub(crate) cold: Start,
+    /// Compiled before, as the first plugin of its process: the engine of plugins starts with it.
+    pub(crate) alone: Start,
+    /// Compiled before, after another plugin.
+    pub(crate) next: Start,
 }
 
-/// Starts this program again to start the plugin.
-fn start(plugin: &Path, folder: &Path) -> Result<Start> {
+/// The plugin that starts first where another is measured.
+const OTHER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/cut-reflection.wasm");
+
+/// The starts of `plugin` with the cache in `folder`, medians of `turns`.
+pub(crate) fn measure(plugin: &Path, folder: &Path, turns: usize) -> Result<Starts> {
+    let cold = start(plugin, folder, false)?;
+    // The first load of an entry verifies it; the other plugin has its own.
+    start(plugin, folder, true)?;
+    start(plugin, folder, true)?;
+    let again = |after| (0..turns).map(|_| start(plugin, folder, after)).collect::<Result<Vec<_>>>().map(median_start);
+    Ok(Starts { cold, alone: again(false)?, next: again(true)? })
+}
+
+fn median_start(starts: Vec<Start>) -> Start {
+    let of = |value: fn(&Start) -> f64| median(starts.iter().map(value));
+    Start { wall: of(|start| start.wall), cpu: of(|start| start.cpu) }
+}
+
+/// Starts this program again to start the plugin, maybe after another.
+fn start(plugin: &Path, folder: &Path, after: bool) -> Result<Start> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("load").arg(plugin).env("RUMINATE_CACHE", folder).stderr(Stdio::inherit());
-    let output = command.output()?;
+    command.arg(if after { "load-next" } else { "load" }).arg(plugin);
+    let output = command.env("RUMINATE_CACHE", folder).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "`{}` does not start", plugin.display());
     let line = String::from_utf8(output.stdout)?;
     let (wall, cpu) = line.trim().split_once(' ').context("two times were expected")?;
@@ -42,7 +60,10 @@ fn start(plugin: &Path, folder: &Path) -> Result<Start> {
 }
 
 /// In the process that was started: prints the seconds, of the clock and of the processor, from the known digest of the file to a configured plugin.
-pub(crate) fn child(plugin: &Path, config: &Json) -> Result<()> {
+pub(crate) fn child(plugin: &Path, config: &Json, after: bool) -> Result<()> {
+    if after {
+        host::build(OTHER.as_ref(), json!({}), 256)?;
+    }
     let bytes = std::fs::read(plugin).with_context(|| format!("cannot read `{}`", plugin.display()))?;
     let digest = Digest::of(&bytes);
     let (begin, cpu) = (Instant::now(), ProcessTime::now());
