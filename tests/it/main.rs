@@ -17,3 +17,4 @@ mod smoke;
 mod store;
 mod streaming;
 mod support;
+mod tutorial;
