@@ -1,9 +1,13 @@
 //! The command line: what can be typed, its help and its defaults. It does nothing but describe.
 
+pub(crate) mod plugin;
+
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+
+use self::plugin::PluginCommand;
 
 /// The store where none is named.
 pub(crate) const STORE_DEFAULT: &str = ".ruminate";
@@ -61,6 +65,9 @@ pub(crate) enum Command {
     Export(ExportArguments),
     /// List the kinds of nodes, or the ports and options of one kind
     Kinds(KindsArguments),
+    /// Make, build, test and try plugins: filters, mappers and rewards in WebAssembly
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Look at a model folder
     #[command(subcommand)]
     Model(ModelCommand),

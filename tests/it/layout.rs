@@ -69,8 +69,8 @@ fn files_are_short_and_say_what_they_are() {
     }
 }
 
-/// Modules that may hold `unsafe`, each with its reason on every block. There are none.
-const UNSAFE: &[&str] = &[];
+/// Modules that may hold `unsafe`, each with its reason on every block.
+const UNSAFE: &[&str] = &["engine/wasm/src/compiled/load.rs"];
 
 #[test]
 fn unsafe_code_stays_where_it_is_named() {

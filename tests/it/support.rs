@@ -42,6 +42,8 @@ impl Workplace {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ruminate"));
         command.args(arguments).current_dir(root());
         command.env("RUMINATE_STORE", self.path("store")).env("NO_COLOR", "1").env_remove("RUST_BACKTRACE");
+        // Shared by all tests, so that a plugin is compiled once; not the user's own.
+        command.env("RUMINATE_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
         command
     }
 

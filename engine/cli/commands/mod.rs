@@ -5,6 +5,7 @@ mod export;
 mod kinds;
 mod model;
 mod plan;
+mod plugin;
 mod results;
 mod run;
 mod show;
@@ -28,6 +29,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(arguments) => export::export(&arguments),
         Command::Kinds(arguments) => kinds::kinds(&arguments),
         Command::Trace(arguments) => trace::trace(&arguments),
+        Command::Plugin(command) => plugin::plugin(&command),
         Command::Model(command) => model::model(&command),
         Command::Store(command) => store::store(&command),
     }

@@ -382,6 +382,10 @@ pub trait Progress: Send + Sync {
     fn report(&self, done: u64, total: Option<u64>, unit: &'static str, message: &str);
     /// A line for the person who watches.
     fn note(&self, message: &str);
+    /// A line about a record over which the node's own code failed; the engine tells where the node stands in the graph file.
+    fn trouble(&self, message: &str) {
+        self.note(message);
+    }
 }
 
 /// All kinds and what the check needs: made once by the program.

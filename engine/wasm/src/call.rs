@@ -1,8 +1,9 @@
 //! Why a call into a plugin failed, and what to write into the ledger about it. Turns wasmtime's errors into sentences
 //! about the plugin; does not know what is done about them.
 
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::Trap;
 
+use crate::frames;
 use crate::limits::Limits;
 
 /// Why a call into a plugin failed.
@@ -14,9 +15,18 @@ pub(crate) enum CallError {
     Timeout(u128),
     /// It asked for more than so many megabytes of memory.
     Memory(usize),
+    /// It handed over more than the host takes from one call.
+    TooMuch,
+    /// It gave up, with a message of its own.
+    Panic {
+        /// The last line that it logged as an error.
+        message: String,
+        /// The innermost functions of its own code first.
+        frames: Vec<String>,
+    },
     /// It trapped.
     Trap {
-        /// The message of its panic, or the name of the trap.
+        /// The name of the trap.
         message: String,
         /// The innermost functions of its own code first.
         frames: Vec<String>,
@@ -29,12 +39,9 @@ pub(crate) enum CallError {
     Host(String),
 }
 
-/// The most frames that a report shows.
-const FRAMES_MAX: usize = 8;
-
-/// Functions that are not the plugin's own: the standard library's, the bindings', and the exported wrappers.
-const FOREIGN: [&str; 10] =
-    ["std::", "core::", "alloc::", "<alloc::", "<core::", "<std::", "rust_", "__", "wit_bindgen", "ruminate:plugin"];
+const STACK_EXHAUSTED: &str = "the call stack is exhausted";
+/// The most characters of a text of a plugin's that are kept.
+const TEXT_MAX: usize = 500;
 
 impl CallError {
     /// What an error of wasmtime says about the plugin. `panic` is the last line that it logged as an error.
@@ -43,12 +50,17 @@ impl CallError {
             Some(Trap::OutOfFuel) => CallError::Fuel(limits.fuel),
             Some(Trap::Interrupt) => CallError::Timeout(limits.timeout.as_millis()),
             Some(trap) => {
-                let panic = panic.filter(|_| *trap == Trap::UnreachableCodeReached);
-                let message = panic.map_or_else(|| trap_text(*trap), str::to_owned);
-                CallError::Trap { message, frames: frames(error) }
+                let frames = frames::own(error);
+                match panic.filter(|_| *trap == Trap::UnreachableCodeReached) {
+                    Some(message) => CallError::Panic { message: message.to_owned(), frames },
+                    None => CallError::Trap { message: trap_text(*trap), frames },
+                }
             }
             // Without a trap, the component broke the rules of the boundary: text that is not Unicode, a bad discriminant.
-            None => CallError::Answer(causes(error)),
+            None => match causes(error) {
+                cause if cause.contains("fuel allocated for hostcalls") => CallError::TooMuch,
+                cause => CallError::Answer(cause),
+            },
         }
     }
 
@@ -57,20 +69,76 @@ impl CallError {
         !matches!(self, CallError::Timeout(_) | CallError::Host(_))
     }
 
-    /// The reason for the ledger: the same text for the same cause.
+    /// The reason for the ledger: the same text for the same cause, in one line of bounded length.
     pub(crate) fn reason(&self) -> String {
-        match self {
+        let reason = match self {
             CallError::Fuel(limit) => {
                 format!("plugin ran out of fuel: one record needs more than {limit} (option `fuel`)")
             }
             CallError::Timeout(limit) => format!("plugin ran longer than {limit} ms (option `timeout-ms`)"),
             CallError::Memory(limit) => format!("plugin asked for more than {limit} MB of memory (option `memory-mb`)"),
+            CallError::TooMuch => "plugin handed over more data at once than it may (option `memory-mb`)".to_owned(),
+            CallError::Panic { message, .. } => format!("plugin panicked: {message}"),
             CallError::Trap { message, .. } => format!("plugin trapped: {message}"),
             CallError::Refused(message) => format!("plugin error: {message}"),
             CallError::Answer(message) => format!("plugin gave a wrong result: {message}"),
             CallError::Host(message) => format!("the plugin could not be run: {message}"),
+        };
+        one_line(&reason)
+    }
+
+    /// The reason, and which of the plugin's functions were running.
+    pub(crate) fn told(&self) -> String {
+        match self.frames() {
+            [] => self.reason(),
+            frames => format!("{}, in {}", self.reason(), frames.join(" < ")),
         }
     }
+
+    /// The innermost functions of the plugin's own code that were running.
+    pub(crate) fn frames(&self) -> &[String] {
+        match self {
+            CallError::Panic { frames, .. } | CallError::Trap { frames, .. } => frames,
+            _ => &[],
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn advice(&self) -> &'static str {
+        match self {
+            CallError::Fuel(_) => {
+                "raise `fuel` if such records are worth more work, or see with `ruminate plugin run` why it needs so much"
+            }
+            CallError::Timeout(_) => "raise `timeout-ms`, or lower `batch`",
+            CallError::Memory(_) | CallError::TooMuch => "raise `memory-mb` if such records are worth it",
+            CallError::Host(_) => "run the graph again",
+            CallError::Trap { message, .. } if message == STACK_EXHAUSTED => {
+                "raise `stack-kb` if such records are worth it"
+            }
+            CallError::Panic { .. } | CallError::Trap { .. } | CallError::Refused(_) | CallError::Answer(_) => {
+                "try the plugin on this record alone with `ruminate plugin run`"
+            }
+        }
+    }
+}
+
+/// What a plugin wrote, in one line of at most so many characters that a table can hold it.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    let mut length = 0;
+    for character in text.trim().chars() {
+        let blank = character.is_whitespace() || character.is_control();
+        if blank && line.ends_with(' ') {
+            continue;
+        }
+        if length == TEXT_MAX {
+            line.push_str("...");
+            break;
+        }
+        line.push(if blank { ' ' } else { character });
+        length += 1;
+    }
+    line
 }
 
 /// The chain of causes in one line, without the backtrace.
@@ -81,26 +149,8 @@ pub(crate) fn causes(error: &wasmtime::Error) -> String {
 
 fn trap_text(trap: Trap) -> String {
     match trap {
-        Trap::StackOverflow => "the call stack is exhausted".to_owned(),
+        Trap::StackOverflow => STACK_EXHAUSTED.to_owned(),
         Trap::UnreachableCodeReached => "it aborted without a message".to_owned(),
         other => other.to_string().trim_start_matches("wasm trap: ").to_owned(),
     }
-}
-
-/// The functions of the plugin's own code on the stack.
-fn frames(error: &wasmtime::Error) -> Vec<String> {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = Vec::new();
-    for frame in backtrace.frames() {
-        let Some(name) = frame.func_name() else { continue };
-        let name = format!("{:#}", rustc_demangle::demangle(name));
-        // A recursion shows once.
-        if !FOREIGN.iter().any(|prefix| name.starts_with(prefix)) && names.last() != Some(&name) {
-            names.push(name);
-        }
-    }
-    names.truncate(FRAMES_MAX);
-    names
 }

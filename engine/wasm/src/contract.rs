@@ -1,16 +1,21 @@
 //! The contract of plugins: which worlds there are, and what a component must export and may import. Compares a compiled
-//! component with it, by name; types are compared when it is linked.
+//! component with it.
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
-use wasmtime::component::types::ComponentItem;
+use wasmtime::component::types::{self, ComponentItem};
 
 use crate::error::PluginError;
+use crate::signature;
 
 /// The package of the plugin interfaces.
 pub const PACKAGE: &str = "ruminate:plugin";
 /// The version of [`PACKAGE`] that this engine speaks.
 pub const VERSION: &str = "0.1.0";
+
+/// What componentize-py leaves in every component: the function by which it started Python when the plugin was built.
+/// Nothing calls it any more.
+const PYTHON_LEFTOVER: &str = "exports";
 
 const LIFECYCLE_FUNCTIONS: [&str; 2] = ["describe", "configure"];
 
@@ -56,7 +61,7 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<(), PluginError> {
         [] => "file is empty: expected a WebAssembly component".to_owned(),
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => return Ok(()),
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            "file is a core WebAssembly module, not a component: wrap it with `wasm-tools component new`".to_owned()
+            "file is a core WebAssembly module, not a component: `ruminate plugin build` makes one from a plugin's folder".to_owned()
         }
         [0, b'a', b's', b'm', version @ ..] if version.len() >= 4 => {
             "file is a component of a binary version that this engine does not know".to_owned()
@@ -70,7 +75,7 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<(), PluginError> {
     Err(PluginError::NotAComponent(fault))
 }
 
-/// Checks the names of what `component` imports and exports, and tells its world.
+/// Checks what `component` imports and exports, and tells its world.
 ///
 /// # Errors
 /// Every deviation from the contract in one error: what is missing, what is extra, what is supported.
@@ -102,7 +107,9 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Worl
     }
     faults.extend(lifecycle_fault(engine, &exports));
     let lifecycle = interface("lifecycle");
-    let known = |name: &str| name == lifecycle || worlds.iter().any(|world| world.function() == name);
+    let known = |name: &str| {
+        name == lifecycle || name == PYTHON_LEFTOVER || worlds.iter().any(|world| world.function() == name)
+    };
     let is_type = |item: &ComponentItem| matches!(item, ComponentItem::Type(_));
     let extra: Vec<_> = exports
         .iter()
@@ -122,6 +129,7 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<Worl
         let only = interface("logging");
         faults.push(format!("imports {}: a plugin may import nothing but `{only}`", list(unknown)));
     }
+    faults.extend(type_faults(engine, &component));
     match worlds.first() {
         Some(world) if faults.is_empty() => Ok(*world),
         _ => Err(PluginError::Contract(faults)),
@@ -139,6 +147,45 @@ fn lifecycle_fault(engine: &Engine, exports: &[(&str, ComponentItem)]) -> Option
         }
         _ => Some(format!("lacks the export `{name}` with {}", list(LIFECYCLE_FUNCTIONS.map(str::to_owned)))),
     }
+}
+
+/// The contract's functions that are of another type in `component`, or no functions; and what it wants of our interfaces
+/// that they do not have.
+fn type_faults(engine: &Engine, component: &types::Component) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, item) in component.exports(engine) {
+        match &item.ty {
+            ComponentItem::ComponentFunc(function) => faults.extend(signature::fault(name, function)),
+            ComponentItem::ComponentInstance(instance) if name == interface("lifecycle") => {
+                for (name, item) in instance.exports(engine) {
+                    if let ComponentItem::ComponentFunc(function) = &item.ty {
+                        faults.extend(signature::fault(name, function));
+                    }
+                }
+            }
+            ComponentItem::Type(_) | ComponentItem::ComponentInstance(_) => {}
+            _ if World::ALL.iter().any(|world| world.function() == name) => {
+                faults.push(format!("exports `{name}`, which is not a function"));
+            }
+            _ => {}
+        }
+    }
+    for (name, item) in component.imports(engine) {
+        let ComponentItem::ComponentInstance(instance) = &item.ty else { continue };
+        for (function, item) in instance.exports(engine) {
+            match &item.ty {
+                ComponentItem::ComponentFunc(found) if name == interface("logging") && function == "log" => {
+                    faults.extend(signature::fault(function, found));
+                }
+                ComponentItem::Type(_) => {}
+                _ if name.starts_with(PACKAGE) => {
+                    faults.push(format!("imports `{function}` of `{name}`, which is not there"))
+                }
+                _ => {}
+            }
+        }
+    }
+    faults
 }
 
 /// The full name of an interface of the package.

@@ -94,9 +94,8 @@ pub(crate) struct Log {
     panic: Option<String>,
 }
 
-/// The most lines that are kept of one call, and the most characters of a line.
+/// The most lines that are kept of one call.
 const LOG_LINES_MAX: usize = 10;
-const LOG_CHARS_MAX: usize = 500;
 /// The most bytes that `describe` and `configure` may return, and a call may log at once.
 const SETUP_BYTES_MAX: usize = 4 << 20;
 /// The most characters of a plugin's name and version, and of its summary.
@@ -115,10 +114,7 @@ impl types::Host for HostState {}
 
 impl logging::Host for HostState {
     fn log(&mut self, level: logging::Level, message: String) {
-        let message = match message.char_indices().nth(LOG_CHARS_MAX) {
-            Some((end, _)) => format!("{}...", &message[..end]),
-            None => message,
-        };
+        let message = call::one_line(&message);
         match level {
             logging::Level::Trace | logging::Level::Debug => return tracing::debug!("{message}"),
             logging::Level::Error => self.log.panic = Some(message.clone()),
@@ -343,7 +339,8 @@ pub(crate) fn setup_reason(error: &CallError) -> String {
         CallError::Fuel(_) => "plugin ran out of fuel".to_owned(),
         CallError::Timeout(limit) => format!("plugin ran longer than {} s", *limit as f64 / 1000.0),
         CallError::Memory(limit) => format!("plugin asked for more than {limit} MB of memory"),
-        other => other.reason(),
+        CallError::TooMuch => format!("plugin handed over more than {} MB", SETUP_BYTES_MAX >> 20),
+        other => other.told(),
     }
 }
 

@@ -4,12 +4,15 @@
 mod error;
 mod limits;
 mod caps;
+mod frames;
 mod call;
+mod signature;
 mod contract;
 mod schema;
 mod wire;
 mod compiled;
 mod host;
+mod report;
 mod ready;
 mod convert;
 mod pace;
@@ -17,6 +20,7 @@ mod search;
 mod stage;
 mod kind;
 mod scorer;
+pub mod author;
 
 pub use contract::{PACKAGE, VERSION, World};
 pub use error::PluginError;

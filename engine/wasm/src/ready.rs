@@ -12,11 +12,12 @@ use ruminate_flow::stage::Complaint;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::call::CallError;
+use crate::call::{self, CallError};
 use crate::contract::World;
 use crate::error::PluginError;
 use crate::host::{self, Column, Description, Plugin, Setup};
 use crate::limits::{Limits, SETUP_TIMEOUT};
+use crate::report::Reporter;
 
 /// The options that every use of a plugin has.
 pub(crate) const CONFIG: OptionSpec =
@@ -30,7 +31,7 @@ pub(crate) const FUEL: OptionSpec = OptionSpec::new(
 pub(crate) const MEMORY: OptionSpec = OptionSpec::new(
     "memory-mb",
     OptionKind::Int { min: 1, max: 4096 },
-    "128",
+    "64",
     "The plugin's memory in megabytes; a record that alone needs more is dropped.",
 );
 pub(crate) const TABLE: OptionSpec = OptionSpec::new(
@@ -90,6 +91,7 @@ pub(crate) struct Ready {
     pub(crate) limits: Limits,
     pub(crate) reads: Schema,
     pub(crate) writes: Schema,
+    pub(crate) reporter: Reporter,
 }
 
 impl Ready {
@@ -102,7 +104,7 @@ impl Ready {
         let about_plugin = |error: PluginError| vec![Complaint::about("plugin", error.to_string())];
         let plugin = Plugin::open(&file.path, file.digest, &limits).map_err(about_plugin)?;
         let (reads, writes) = configured(&plugin, &settings.config, &limits)?;
-        Ok(Ready { plugin, config: settings.config.to_string(), limits, reads, writes })
+        Ok(Ready { plugin, config: settings.config.to_string(), limits, reads, writes, reporter: Reporter::default() })
     }
 }
 
@@ -122,7 +124,7 @@ fn configured(plugin: &Plugin, config: &Json, limits: &Limits) -> Result<(Schema
     }
     let setup = plugin.configure(&config.to_string(), limits).map_err(|error| {
         vec![match error {
-            CallError::Refused(message) => about_config("", &message),
+            CallError::Refused(message) => about_config("", &call::one_line(&message)),
             CallError::Memory(limit) => Complaint {
                 option: Some(MEMORY.name.to_owned()),
                 message: format!("plugin `{name}` does not start within {limit} MB of memory"),

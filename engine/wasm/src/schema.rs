@@ -264,7 +264,7 @@ mod tests {
                 json!({ "field": "x", "nothing_like_it": 3 }),
                 vec![(
                     ".nothing_like_it",
-                    "unknown key `nothing_like_it`: expected `cut_at`, `either`, `field`, `max`, `mode`, `share`",
+                    "unknown key `nothing_like_it`: expected `field`, `max`, `share`, `mode`, `cut_at`, `either`",
                 )],
             ),
             (
@@ -277,7 +277,7 @@ mod tests {
             ),
             (
                 json!({ "field": "x", "share": "half" }),
-                vec![(".share", "`share` must be a number or null, not the text \"half\"")],
+                vec![(".share", "`share` must be null or a number, not the text \"half\"")],
             ),
             (json!({ "field": "x", "share": 1.5 }), vec![(".share", "`share` must be less than 1, not 1.5")]),
             (

@@ -18,6 +18,7 @@ use crate::host::{Answers, Log, Row, Score, Verdict};
 use crate::limits;
 use crate::pace::{Pace, Tally};
 use crate::ready::Ready;
+use crate::report::Note;
 use crate::wire;
 
 /// A record to ask the plugin about.
@@ -53,7 +54,7 @@ pub(crate) struct Search<'a> {
 struct Done<T> {
     start: usize,
     results: Vec<T>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Search<'_> {
@@ -87,7 +88,7 @@ impl Search<'_> {
         self.pace.took(asked.len(), started.elapsed());
         let mut results = Vec::with_capacity(asked.len());
         for share in done {
-            share.notes.iter().for_each(|note| self.context.progress.note(note));
+            share.notes.iter().for_each(|note| note.show(self.context.progress));
             results.extend(share.results);
         }
         Ok(results)
@@ -128,7 +129,7 @@ impl Search<'_> {
 /// One thread's work on one share.
 struct Worker<'a> {
     search: &'a Search<'a>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Worker<'_> {
@@ -203,26 +204,14 @@ impl Worker<'_> {
         Ok(tally)
     }
 
-    /// Notes what a call logged, without the message of the panic that ended it: the failure's own note holds that.
     fn note_log(&mut self, log: &Log, error: Option<&CallError>) {
-        let name = &self.search.ready.plugin.description.name;
-        let panic = match error {
-            Some(CallError::Trap { message, .. }) => Some(message),
-            _ => None,
-        };
-        let lines = log.lines.iter().filter(|line| Some(*line) != panic);
-        self.notes.extend(lines.map(|line| format!("plugin `{name}`: {line}")));
-        if log.more > 0 {
-            self.notes.push(format!("plugin `{name}`: {} more lines", log.more));
-        }
+        let Ready { plugin, reporter, .. } = self.search.ready;
+        self.notes.extend(reporter.log(&plugin.description.name, log, error));
     }
 
     fn note_failure(&mut self, id: &str, error: &CallError) {
-        if let CallError::Trap { frames, .. } = error {
-            let place = if frames.is_empty() { String::new() } else { format!("; in {}", frames.join(" < ")) };
-            let name = &self.search.ready.plugin.description.name;
-            self.notes.push(format!("plugin `{name}`, record `{id}`: {}{place}", error.reason()));
-        }
+        let Ready { plugin, reporter, .. } = self.search.ready;
+        self.notes.extend(reporter.failure(&plugin.description.name, id, error));
     }
 }
 

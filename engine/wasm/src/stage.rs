@@ -8,7 +8,7 @@ use ruminate_flow::model::Model;
 use ruminate_flow::record::{Fields, Value};
 use ruminate_flow::stage::{Dropped, Outcome, RecordStage, Row, StageContext, Unit};
 
-use crate::call::CallError;
+use crate::call::{self, CallError};
 use crate::convert;
 use crate::host::{self, Score, Verdict};
 use crate::pace::Pace;
@@ -54,7 +54,7 @@ impl PluginStage {
     fn outcome(&self, answer: Answer, context: &StageContext<'_>) -> Result<Outcome, CallError> {
         match answer {
             Answer::Verdict(Verdict::Keep) => Ok(kept(Fields::new())),
-            Answer::Verdict(Verdict::Drop(reason)) => Ok(dropped(reason)),
+            Answer::Verdict(Verdict::Drop(reason)) => Ok(dropped(call::one_line(&reason))),
             Answer::Rows(rows) => self.of_rows(rows, context),
             Answer::Score(score) => self.of_score(score),
         }

@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use crate::digest::Digest;
 use crate::error::StageError;
 use crate::event::{Cancel, EventKind};
-use crate::graph::NodeId;
+use crate::graph::{Graph, NodeId, Position};
 use crate::record::Blob;
 use crate::stage::{Blobs, Checkpoint, Progress, StageContext};
 
@@ -69,6 +69,8 @@ pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
 pub(super) struct NodeProgress {
     pub(super) id: NodeId,
     messages: Sender<Message>,
+    /// Where the node's table begins: `FILE:LINE:COLUMN`.
+    place: String,
     by_record: bool,
     done: AtomicU64,
     total: AtomicU64,
@@ -77,9 +79,11 @@ pub(super) struct NodeProgress {
 
 impl NodeProgress {
     /// For a node; `by_record`: the engine counts. `silent`: nobody wants to see it go on.
-    pub(super) fn new(id: NodeId, messages: Sender<Message>, by_record: bool, silent: bool) -> Self {
+    pub(super) fn new(graph: &Graph, id: NodeId, messages: Sender<Message>, by_record: bool, silent: bool) -> Self {
+        let Position { line, column } = graph.nodes[id.0].position;
+        let place = format!("{}:{line}:{column}", graph.path.display());
         let (done, total) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-        Self { id, messages, by_record, done, total, silent: AtomicBool::new(silent) }
+        Self { id, messages, place, by_record, done, total, silent: AtomicBool::new(silent) }
     }
 
     /// Tells the loop something.
@@ -117,6 +121,10 @@ impl Progress for NodeProgress {
 
     fn note(&self, message: &str) {
         self.tell(Message::Event(self.id, EventKind::Note { message: message.to_owned() }));
+    }
+
+    fn trouble(&self, message: &str) {
+        self.note(&format!("{}: {message}", self.place));
     }
 }
 

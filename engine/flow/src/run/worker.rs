@@ -142,7 +142,7 @@ impl<'a> Worker<'a> {
     ) -> Self {
         let node = &job.graph.nodes[id.0];
         let by_record = by_unit(node);
-        let progress = NodeProgress::new(id, messages, by_record, job.dry);
+        let progress = NodeProgress::new(job.graph, id, messages, by_record, job.dry);
         Worker {
             job,
             lease,

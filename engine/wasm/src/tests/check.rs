@@ -27,7 +27,8 @@ fn what_is_no_component_is_named() {
     assert_eq!(refused_bytes(b"\0asm"), "the plugin file is damaged: it ends within its header");
     assert_eq!(
         refused_bytes(b"\0asm\x01\0\0\0"),
-        "the plugin file is a core WebAssembly module, not a component: wrap it with `wasm-tools component new`"
+        "the plugin file is a core WebAssembly module, not a component: `ruminate plugin build` makes one from a \
+         plugin's folder"
     );
     let whole = std::fs::read(file("plugins/max-words.wasm")).expect("the plugin is there");
     for length in [8, 9, 100, 3000, whole.len() / 2, whole.len() - 1] {
@@ -48,10 +49,8 @@ fn a_file_that_is_gone_is_named() {
 #[test]
 fn worlds_that_are_not_ours_are_refused() {
     let lifecycle = "`ruminate:plugin/lifecycle@0.1.0`";
-    assert_eq!(
-        refused("reward"),
-        "the plugin is of the world `reward`: it scores samples, and a graph's `wasm` nodes are of the worlds `filter` and `mapper`"
-    );
+    // A fixture without code: of a world that is ours, it fails when it is started.
+    assert_eq!(refused("reward"), "the plugin cannot be started: plugin trapped: it aborted without a message");
     assert_eq!(
         refused("wasi"),
         "the plugin imports `fixture:wasi/environment`, `fixture:wasi/clock`, `entropy`: a plugin may import nothing but \
@@ -72,12 +71,11 @@ fn worlds_that_are_not_ours_are_refused() {
         refused("newer"),
         "the plugin is built for `ruminate:plugin@0.2.0`: this engine supports `ruminate:plugin@0.1.0`"
     );
-    let message = refused("wrong-type");
-    assert!(
-        message.starts_with("the plugin has a function of another type than `ruminate:plugin@0.1.0`: "),
-        "{message}"
+    assert_eq!(
+        refused("wrong-type"),
+        "the plugin has a function `filter` of another type: expected `func(batch: list<row>) -> result<list<verdict>, \
+         string>`, found `func(batch: list<row>) -> list<bool>`"
     );
-    assert!(message.contains("`filter`"), "{message}");
 }
 
 #[test]

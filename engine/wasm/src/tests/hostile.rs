@@ -34,12 +34,13 @@ fn check(options: Json, command: &str, expected: &str) -> Vec<String> {
 fn a_record_that_breaks_the_plugin_is_dropped_alone() {
     let few = || json!({ "fuel": 5_000_000 });
     check(few(), "loop", "plugin ran out of fuel: one record needs more than 5000000 (option `fuel`)");
-    check(json!({}), "memory", "plugin asked for more than 64 MB of memory (option `memory-mb`)");
+    check(json!({ "memory-mb": 16 }), "memory", "plugin asked for more than 16 MB of memory (option `memory-mb`)");
     check(json!({ "memory-mb": 3 }), "memory", "plugin asked for more than 3 MB of memory (option `memory-mb`)");
     check(json!({}), "recurse", "plugin trapped: the call stack is exhausted");
     check(json!({}), "error", "plugin error: the record is refused");
-    let notes = check(json!({}), "panic", "plugin trapped: the record said so (tests/hostile/src/lib.rs:68)");
-    let note = "plugin `hostile`, record `r1`: plugin trapped: the record said so (tests/hostile/src/lib.rs:68); in hostile::obey";
+    let notes = check(json!({}), "panic", "plugin panicked: the record said so (tests/hostile/src/lib.rs:68)");
+    let note =
+        "plugin `hostile` on record `r1`: panicked: the record said so (tests/hostile/src/lib.rs:68), in hostile::obey";
     assert!(notes.len() == 1 && notes[0].starts_with(note), "{notes:?}");
 }
 
@@ -153,7 +154,7 @@ fn a_plugin_that_cannot_be_configured_is_refused_at_the_check() {
     assert_eq!(error("loop", "config"), format!("{refuses} ran out of fuel"));
     assert_eq!(
         error("panic", "config"),
-        format!("{refuses} trapped: no configuration today (tests/hostile/src/lib.rs:35)")
+        format!("{refuses} panicked: no configuration today (tests/hostile/src/lib.rs:35)")
     );
     assert_eq!(
         error("unknown-kind", "plugin"),

@@ -1,9 +1,14 @@
 //! Tests against the committed components: the two plugins, the guest that misbehaves, and worlds that must be refused.
 
+mod cache;
 mod check;
 mod hostile;
+mod hostile_wat;
+mod limits;
 mod lock;
 mod plugins;
+mod reward;
+mod speed;
 mod wat;
 
 use std::collections::BTreeMap;
@@ -16,6 +21,7 @@ use ruminate_flow::error::StageError;
 use ruminate_flow::event::Cancel;
 use ruminate_flow::options::{InputFile, Options};
 use ruminate_flow::record::{Blob, FieldKind, Record, Schema, Value};
+use ruminate_flow::score::{Score, Scorer, Unscored};
 use ruminate_flow::stage::{
     Blobs, Checkpoint, Complaint, NodeInput, Outcome, Progress, Stage, StageContext, Unit, Work,
 };
@@ -49,6 +55,14 @@ fn build(plugin: &Path, options: Json, input: &[(&str, FieldKind)]) -> Result<St
     kinds[0].build(&node)
 }
 
+/// A component on the disk, as long as the first of the two lives.
+fn on_disk(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let path = folder.path().join("plugin.wasm");
+    std::fs::write(&path, bytes).expect("the file is written");
+    (folder, path)
+}
+
 /// The complaint of a node that cannot be built: the option and the message.
 fn complaint(plugin: &Path, options: Json) -> (String, String) {
     match build(plugin, options, &[]) {
@@ -74,18 +88,29 @@ fn try_run(
     let unit = |record: &Record| Unit { records: vec![record.clone()], content: Digest::of_json(&record.fields) };
     let units: Vec<Unit> = records.iter().map(unit).collect();
     let world = World::default();
-    let context = StageContext {
+    let context = context(&world, cancel, threads);
+    let outcomes = work.process(&units, &BTreeMap::new(), &context);
+    (outcomes, world.notes.into_inner().expect("no thread panicked"))
+}
+
+/// Scores records on `threads`.
+fn score(scorer: &dyn Scorer, records: &[Record], threads: usize) -> Vec<Result<Score, Unscored>> {
+    let (world, cancel) = (World::default(), Cancel::default());
+    let scored = scorer.score(records, &context(&world, &cancel, threads));
+    scored.expect("the scorer runs")
+}
+
+fn context<'a>(world: &'a World, cancel: &'a Cancel, threads: usize) -> StageContext<'a> {
+    StageContext {
         seed: 0,
         device: "cpu",
         threads,
-        blobs: &world,
-        checkpoint: &world,
-        progress: &world,
-        scratch: std::path::Path::new("."),
+        blobs: world,
+        checkpoint: world,
+        progress: world,
+        scratch: Path::new("."),
         cancel,
-    };
-    let outcomes = work.process(&units, &BTreeMap::new(), &context);
-    (outcomes, world.notes.into_inner().expect("no thread panicked"))
+    }
 }
 
 /// A record with text fields.

@@ -56,29 +56,45 @@ fn a_config_that_is_wrong_is_explained() {
     let error = |config| {
         let complaints =
             build(&file("plugins/max-words.wasm"), json!({ "config": config }), TEXT).err().expect("a wrong config");
-        assert_eq!(complaints[0].option.as_deref(), Some("config"));
-        (complaints[0].message.clone(), complaints[0].help.clone().unwrap_or_default())
+        let first = complaints[0].clone();
+        (first.option.unwrap_or_default(), first.message, first.help.unwrap_or_default(), complaints.len())
     };
-    let (message, help) = error(json!({ "maximum": 3 }));
+    let (option, message, help, _) = error(json!({ "maximum": 3 }));
+    assert_eq!(option, "config.maximum");
     assert_eq!(message, "plugin `max-words` refuses its config: unknown key `maximum`: expected `field`, `max`");
     assert_eq!(help, "it takes `field` (string, default \"reasoning\"), `max` (integer, default 500)");
-    let (message, _) = error(json!({ "max": "many" }));
-    assert_eq!(
-        message,
-        "plugin `max-words` refuses its config: `max` must be a whole number of at least 1, not the text \"many\""
-    );
-    let (message, _) = error(json!([]));
+    let (option, message, ..) = error(json!({ "maxx": 3 }));
+    assert_eq!(option, "config.maxx");
+    assert_eq!(message, "plugin `max-words` refuses its config: unknown key `maxx`: did you mean `max`?");
+    let (option, message, ..) = error(json!({ "max": "many" }));
+    assert_eq!(option, "config.max");
+    assert_eq!(message, "plugin `max-words` refuses its config: `max` must be a whole number, not the text \"many\"");
+    let (option, message, ..) = error(json!([]));
+    assert_eq!(option, "config");
     assert_eq!(message, "plugin `max-words` refuses its config: the config must be a table, not a list");
+    let (.., count) = error(json!({ "max": 0, "field": 3, "more": null }));
+    assert_eq!(count, 3, "everything that is wrong is said at once");
 }
 
 #[test]
 fn a_plugin_says_what_it_is() {
-    let description = inspect(&file("plugins/cut-reflection.wasm"), &json!({})).expect("a plugin").description;
-    assert_eq!((description.world, description.name.as_str()), (World::Mapper, "cut-reflection"));
-    assert_eq!(
-        inspect(&file("plugins/max-words.wasm"), &json!({})).expect("a plugin").description.world,
-        World::Filter
-    );
+    let looked = |name: &str, config| inspect(&file(&format!("plugins/{name}.wasm")), &config).expect("a plugin");
+    let cut = looked("cut-reflection", json!({}));
+    assert_eq!((cut.description.world, cut.description.name.as_str()), (World::Mapper, "cut-reflection"));
+    assert_eq!(cut.description.imports, ["ruminate:plugin/logging@0.1.0", "ruminate:plugin/types@0.1.0"]);
+    let lifecycle = "ruminate:plugin/lifecycle@0.1.0";
+    let exports = ["transform", &format!("{lifecycle}#describe"), &format!("{lifecycle}#configure")];
+    assert_eq!(cut.description.exports, exports);
+    let bytes = std::fs::read(file("plugins/cut-reflection.wasm")).expect("the file");
+    assert_eq!((cut.bytes, cut.digest), (bytes.len() as u64, ruminate_flow::digest::Digest::of(&bytes)));
+    let columns = cut.setup.expect("the config is taken");
+    assert_eq!(columns.reads, columns.writes);
+    let words = looked("max-words", json!({ "field": "x" }));
+    assert_eq!(words.description.world, World::Filter);
+    let columns = words.setup.expect("the config is taken");
+    assert_eq!(columns.reads.into_iter().collect::<Vec<_>>(), [("x".to_owned(), FieldKind::Text)]);
+    let refusal = looked("max-words", json!({ "max": 0 })).setup.expect_err("the config is refused");
+    assert_eq!(refusal[0].option.as_deref(), Some("config.max"));
 }
 
 #[test]
@@ -92,26 +108,4 @@ fn a_field_of_another_kind_fails_its_record_alone() {
     let failed = |reason: &str| Outcome::Failed { reason: reason.to_owned() };
     assert_eq!(outcomes[1], failed("field `reasoning` is `int`, and the plugin reads `text`"));
     assert_eq!(outcomes[2], failed("there is no field `reasoning`, which the plugin reads"));
-}
-
-/// A measurement for people: `RUMINATE_MEASURE=1 cargo test --release time_of -- --nocapture`.
-#[test]
-fn time_of_a_call() {
-    if std::env::var_os("RUMINATE_MEASURE").is_none() {
-        return;
-    }
-    let plugin = file("plugins/cut-reflection.wasm");
-    let start = std::time::Instant::now();
-    let stage = build(&plugin, json!({}), TEXT).expect("the node is right");
-    println!("first build of a node: {:?}", start.elapsed());
-    let start = std::time::Instant::now();
-    build(&plugin, json!({ "fuel": 5000 }), TEXT).expect("the node is right");
-    println!("second node with the same plugin: {:?}", start.elapsed());
-    let trace = format!("<think>{} Wait, no.</think> <answer>6</answer>", "The sides are equal. ".repeat(90));
-    let records: Vec<_> = (0..4096).map(|i| record(&i.to_string(), &[("reasoning", &trace)])).collect();
-    for size in [1, 16, 256] {
-        let start = std::time::Instant::now();
-        records.chunks(size).for_each(|batch| drop(run(&stage, batch, 1)));
-        println!("batches of {size}: {:?} a record", start.elapsed() / 4096);
-    }
 }

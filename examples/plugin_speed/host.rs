@@ -1,0 +1,106 @@
+//! A node of the kind `wasm` without an engine around it: built as the engine builds it, called as the engine calls it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use ruminate_flow::digest::Digest;
+use ruminate_flow::error::StageError;
+use ruminate_flow::event::Cancel;
+use ruminate_flow::options::{InputFile, Options};
+use ruminate_flow::record::Blob;
+use ruminate_flow::stage::{
+    Blobs, Checkpoint, Complaint, NodeInput, Outcome, Progress, Stage, StageContext, Unit, Work,
+};
+use serde_json::{Value as Json, json};
+
+use crate::rows::Rows;
+
+/// The node with these plugin, config and batch size over the defaults.
+pub(crate) fn build(plugin: &Path, config: Json, batch: usize) -> Result<Stage> {
+    let bytes = std::fs::read(plugin).with_context(|| format!("cannot read `{}`", plugin.display()))?;
+    build_known(plugin, Digest::of(&bytes), config, batch)
+}
+
+/// The same when the digest of the file is known.
+pub(crate) fn build_known(plugin: &Path, digest: Digest, config: Json, batch: usize) -> Result<Stage> {
+    let kinds = ruminate_wasm::kinds();
+    let kind = kinds.iter().find(|kind| kind.name() == "wasm").context("there is no kind `wasm`")?;
+    let default = |text: Option<&str>| text.map_or(Ok(Json::Null), serde_json::from_str);
+    let defaults = kind.options().iter().map(|option| Ok((option.name.to_owned(), default(option.default)?)));
+    let mut options = Options {
+        values: defaults.collect::<Result<_>>()?,
+        files: [("plugin".to_owned(), vec![InputFile { path: plugin.to_owned(), digest }])].into(),
+    };
+    let given = [("plugin", json!(plugin)), ("config", config), ("batch", json!(batch))];
+    options.values.extend(given.map(|(name, value)| (name.to_owned(), value)));
+    let node = NodeInput {
+        options: &options,
+        schemas: &[("input", Rows::schema())].into(),
+        models: &BTreeMap::new(),
+        digest_file: &|_| Ok(digest),
+    };
+    kind.build(&node).map_err(|complaints| {
+        let line = |Complaint { option, message, .. }: &Complaint| match option {
+            Some(option) => format!("option `{option}`: {message}"),
+            None => message.clone(),
+        };
+        anyhow!("{}", complaints.iter().map(line).collect::<Vec<_>>().join("; "))
+    })
+}
+
+/// Runs the stage over the units, in calls of as many as it wants at once, and counts the records that pass.
+pub(crate) fn run(stage: &Stage, units: &[Unit], threads: usize) -> Result<usize> {
+    let Work::Record(work) = &stage.work else { bail!("a plugin is a record stage") };
+    let context = StageContext {
+        seed: 0,
+        device: "cpu",
+        threads,
+        blobs: &Nothing,
+        checkpoint: &Nothing,
+        progress: &Nothing,
+        scratch: Path::new("."),
+        cancel: &Cancel::default(),
+    };
+    let mut kept = 0;
+    for units in units.chunks(work.batch_units()) {
+        for outcome in work.process(units, &BTreeMap::new(), &context)? {
+            match outcome {
+                Outcome::Done { rows, .. } => kept += rows.len(),
+                Outcome::Failed { reason } => bail!("a record failed: {reason}"),
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// No images, no checkpoints, nobody who watches.
+struct Nothing;
+
+impl Blobs for Nothing {
+    fn get(&self, _blob: &Blob) -> Result<Vec<u8>, StageError> {
+        Err(StageError::failed("there are no images here"))
+    }
+
+    fn put(&self, _bytes: &[u8], _media_type: &str) -> Result<Blob, StageError> {
+        Err(StageError::failed("there are no images here"))
+    }
+}
+
+impl Checkpoint for Nothing {
+    fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError> {
+        Ok(None)
+    }
+
+    fn save(&self, _parts: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
+        Ok(())
+    }
+}
+
+impl Progress for Nothing {
+    fn report(&self, _done: u64, _total: Option<u64>, _unit: &'static str, _message: &str) {}
+
+    fn note(&self, message: &str) {
+        eprintln!("{message}");
+    }
+}

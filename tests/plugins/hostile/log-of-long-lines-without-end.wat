@@ -1,0 +1,10 @@
+;; Megabytes in every line of a log without end.
+;; timeout-ms: 100
+;; rows: 1
+;; fuel: 1000000000000
+;; failed: plugin ran longer than 100 ms (option `timeout-ms`)
+;; part: imports
+(import "ruminate:plugin/logging@0.1.0" "log" (func $log (param i32 i32 i32)))
+;; part: call
+(drop (memory.grow (i32.const 16)))
+(loop $again (call $log (i32.const 2) (i32.const 262144) (i32.const 1000000)) (br $again))

@@ -1,0 +1,5 @@
+;; A start function that wants all memory.
+;; refused plugin: the plugin cannot be started: plugin asked for more than*
+;; part: body
+(func $eat (loop $again (drop (memory.grow (i32.const 16))) (br $again)))
+(start $eat)
