@@ -33,7 +33,6 @@ fi
 for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
   remap+=("$registry=registry")
 done
-remap+=("$(realpath ../engine/grade)=ruminate-grade")
 # One flag an element, so that paths may have spaces.
 flags="$(printf -- '--remap-path-prefix=%s\x1f' "${remap[@]}")"
 RUSTC="$guest_rustc" CARGO_ENCODED_RUSTFLAGS="${flags%$'\x1f'}" \
@@ -42,7 +41,7 @@ RUSTC="$guest_rustc" CARGO_ENCODED_RUSTFLAGS="${flags%$'\x1f'}" \
 mkdir -p ../tests/plugins
 modules="$CARGO_TARGET_DIR/$target/release"
 for plugin in "${plugins[@]}"; do
-  # Becomes: ruminate plugin build "$plugin" -o "$plugin.wasm"
+  # `ruminate plugin build "$plugin" -o "$plugin.wasm"` makes the same bytes.
   "$pack" component "$modules/${plugin//-/_}.wasm" "$plugin.wasm"
 done
 "$pack" component "$modules/hostile.wasm" ../tests/plugins/hostile.wasm
