@@ -50,10 +50,7 @@ fn a_file_that_is_gone_is_named() {
 fn worlds_that_are_not_ours_are_refused() {
     let lifecycle = "`ruminate:plugin/lifecycle@0.1.0`";
     // A fixture without code: of a world that is ours, it fails when it is started.
-    assert_eq!(
-        refused("reward"),
-        "the plugin cannot be started: plugin trapped: it aborted without a message"
-    );
+    assert_eq!(refused("reward"), "the plugin cannot be started: plugin trapped: it aborted without a message");
     assert_eq!(
         refused("wasi"),
         "the plugin imports `fixture:wasi/environment`, `fixture:wasi/clock`, `entropy`: a plugin may import nothing but \

@@ -68,10 +68,7 @@ fn a_config_that_is_wrong_is_explained() {
     assert_eq!(message, "plugin `max-words` refuses its config: unknown key `maxx`: did you mean `max`?");
     let (option, message, ..) = error(json!({ "max": "many" }));
     assert_eq!(option, "config.max");
-    assert_eq!(
-        message,
-        "plugin `max-words` refuses its config: `max` must be a whole number, not the text \"many\""
-    );
+    assert_eq!(message, "plugin `max-words` refuses its config: `max` must be a whole number, not the text \"many\"");
     let (option, message, ..) = error(json!([]));
     assert_eq!(option, "config");
     assert_eq!(message, "plugin `max-words` refuses its config: the config must be a table, not a list");
@@ -86,7 +83,7 @@ fn a_plugin_says_what_it_is() {
     assert_eq!((cut.description.world, cut.description.name.as_str()), (World::Mapper, "cut-reflection"));
     assert_eq!(cut.description.imports, ["ruminate:plugin/logging@0.1.0", "ruminate:plugin/types@0.1.0"]);
     let lifecycle = "ruminate:plugin/lifecycle@0.1.0";
-    let exports = [&format!("{lifecycle}#describe"), &format!("{lifecycle}#configure"), "transform"];
+    let exports = ["transform", &format!("{lifecycle}#describe"), &format!("{lifecycle}#configure")];
     assert_eq!(cut.description.exports, exports);
     let bytes = std::fs::read(file("plugins/cut-reflection.wasm")).expect("the file");
     assert_eq!((cut.bytes, cut.digest), (bytes.len() as u64, ruminate_flow::digest::Digest::of(&bytes)));

@@ -41,7 +41,8 @@ const BODY: &str = r#"
     (i32.store (i32.const 65544) (local.get $count))
     (i32.const 65536))"#;
 
-const SCHEMA: &str = r#"{"type": "object", "additionalProperties": false, "properties": {"target": {"type": "integer"}}}"#;
+const SCHEMA: &str =
+    r#"{"type": "object", "additionalProperties": false, "properties": {"target": {"type": "integer"}}}"#;
 
 fn guest() -> Guest<'static> {
     Guest { name: "length", schema: Some(SCHEMA), reads: &[("text", "text")], body: BODY, ..Guest::default() }
@@ -72,10 +73,7 @@ fn a_reward_scores_records_whatever_the_batch() {
         bad("plugin trapped: it aborted without a message"),
         bad("plugin ran out of fuel: one record needs more than 50000 (option `fuel`)"),
         bad("plugin trapped: it aborted without a message"),
-        Err(Unscored {
-            reason: "there is no field `text`, which the plugin reads".to_owned(),
-            deterministic: false,
-        }),
+        Err(Unscored { reason: "there is no field `text`, which the plugin reads".to_owned(), deterministic: false }),
     ];
     for (batch, threads) in [(256, 1), (1, 1), (3, 2), (2, 5)] {
         let settings = json!({ "fuel": 50_000, "batch": batch, "config": { "target": 3 } });
@@ -92,7 +90,8 @@ fn the_clock_is_no_verdict_on_a_score() {
     let settings = json!({ "fuel": i64::MAX, "timeout-ms": 30 });
     let scorer = opened(&guest().component("reward"), settings).expect("the settings are right");
     let scored = score(scorer.as_ref(), &texts(&["loop", "abc"]), 1);
-    let late = Unscored { reason: "plugin ran longer than 30 ms (option `timeout-ms`)".to_owned(), deterministic: false };
+    let late =
+        Unscored { reason: "plugin ran longer than 30 ms (option `timeout-ms`)".to_owned(), deterministic: false };
     assert_eq!(scored, [Err(late), Ok(Score { value: 3.0, note: None })]);
 }
 
@@ -107,7 +106,11 @@ fn settings_that_are_wrong_are_explained() {
             "a plugin has no option `score`: expected one of `config`, `fuel`, `memory-mb`, `table-elements`, `stack-kb`, \
              `timeout-ms`, `batch`",
         ),
-        (json!({ "fuel": "much" }), "fuel", "option `fuel` takes a whole number of at least 1000, not the text \"much\""),
+        (
+            json!({ "fuel": "much" }),
+            "fuel",
+            "option `fuel` takes a whole number of at least 1000, not the text \"much\"",
+        ),
         (json!({ "batch": 0 }), "batch", "option `batch` takes a whole number from 1 to 65536, not 0"),
         (
             json!({ "config": { "targt": 3 } }),
@@ -117,11 +120,17 @@ fn settings_that_are_wrong_are_explained() {
     ];
     for (settings, option, message) in cases {
         let complaints = opened(&bytes, settings.clone()).err().expect("the settings are wrong");
-        assert_eq!((complaints[0].option.as_deref(), complaints[0].message.as_str()), (Some(option), message), "{settings}");
+        assert_eq!(
+            (complaints[0].option.as_deref(), complaints[0].message.as_str()),
+            (Some(option), message),
+            "{settings}"
+        );
     }
     let complaints = opened(&bytes, json!(["config"])).err().expect("the settings are wrong");
     assert_eq!(complaints[0].message, "a plugin's settings are a table, not a list");
-    let filter = InputFile { path: file("plugins/max-words.wasm"), digest: Digest::of(b"a filter") };
+    let path = file("plugins/max-words.wasm");
+    let digest = Digest::of(&std::fs::read(&path).expect("the plugin is there"));
+    let filter = InputFile { path, digest };
     let complaints = scorers().open(&filter, &json!({})).err().expect("a filter is no reward");
     assert_eq!(complaints[0].option.as_deref(), Some("plugin"));
     assert_eq!(
@@ -148,7 +157,10 @@ fn a_node_writes_the_score_and_the_note() {
         Outcome::Done { rows, .. } => rows.first().map(|row| row.fields.clone()).unwrap_or_default(),
         Outcome::Failed { .. } => Default::default(),
     };
-    assert_eq!(fields(&outcomes[0]), [("length".into(), Value::Float(3.0)), ("length_note".into(), Value::Null)].into());
+    assert_eq!(
+        fields(&outcomes[0]),
+        [("length".into(), Value::Float(3.0)), ("length_note".into(), Value::Null)].into()
+    );
     assert_eq!(reason(&outcomes[1]), "plugin gave a wrong result: the score is NaN, not a finite number");
     assert_eq!(fields(&outcomes[2])["length_note"], Value::text("marked"));
     assert!(notes.is_empty(), "{notes:?}");
