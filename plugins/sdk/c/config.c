@@ -187,8 +187,8 @@ static const char *describe(const json_value *value) {
 /* Whether `text` is among `choices`, which are separated by `|`. */
 static bool is_choice(const char *choices, const char *text) {
     size_t size = strlen(text);
-    for (const char *at = choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL) {
-        if (strncmp(at, text, size) == 0 && (at[size] == '|' || !at[size])) return true;
+    for (const char *at = choices; *at; at += strcspn(at, "|"), at += *at == '|') {
+        if (strcspn(at, "|") == size && memcmp(at, text, size) == 0) return true;
     }
     return false;
 }
