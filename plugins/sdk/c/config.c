@@ -1,5 +1,5 @@
-/* The config of a plugin: a strict reader of the one JSON object that the engine hands over, and the schema of what it may
-   hold. Knows no world. */
+/* The config of a plugin: a strict reader of the one JSON object that the engine hands over, and the schema of what it
+   may hold. Knows no world. */
 
 #include "internal.h"
 
@@ -245,7 +245,8 @@ static bool set_option(ruminate_option *option, const json_value *value) {
         default:
             if (value->kind != JSON_NUMBER) return false;
             option->number = strtod(value->start, NULL);
-            return isfinite(option->number) && option->number >= option->number_min && option->number <= option->number_max;
+            if (!isfinite(option->number)) return false;
+            return option->number >= option->number_min && option->number <= option->number_max;
     }
 }
 

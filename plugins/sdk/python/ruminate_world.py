@@ -48,7 +48,7 @@ class _Lines:
 
 
 def _absent(name, what, given=math.inf, real=None):
-    """What stands in for the function `name`: it raises if it gets fewer than so many arguments, else it calls `real`."""
+    """Stands in for the function `name`: it raises if it gets fewer than so many arguments, else it calls `real`."""
 
     def refuse(*arguments, **named):
         if len(arguments) + len(named) >= given:
@@ -103,7 +103,7 @@ def _load():
     if len(found) != 1:
         raise SystemExit(f"plugin.py must make one function a plugin with `@{kind}_plugin(...)`: it makes {len(found)}")
     if found[0].kind != kind:
-        raise SystemExit(f'plugin.toml says `kind = "{kind}"`, and plugin.py holds a plugin of the kind {found[0].kind}')
+        raise SystemExit(f'plugin.toml says `kind = "{kind}"`, and the plugin in plugin.py is a {found[0].kind}')
     return found[0]
 
 
@@ -193,7 +193,8 @@ def _score(answer):
     value, note = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value):
-        raise TypeError(f"the reward gave {_name_of(value)}: expected a finite number, or a pair of a number and a note")
+        wanted = "a finite number, or a pair of a number and a note"
+        raise TypeError(f"the reward gave {_name_of(value)}: expected {wanted}")
     return types.Score(float(value), None if note is None else _text(str(note)))
 
 
