@@ -83,9 +83,8 @@ def _seal():
     _take_away(os, "randomness", "urandom getrandom")
     shared = [name for name in dir(random) if getattr(getattr(random, name), "__self__", None) is random._inst]
     _take_away(random, "randomness", " ".join([*shared, "SystemRandom"]))
-    # Two arguments: the generator itself and its seed.
-    seed = random.Random.seed
-    random.Random.seed = lambda *given: _absent("random.Random()", "randomness", 2, seed)(*given)
+    seed, no_seed = random.Random.seed, _absent("random.Random()", "randomness")
+    random.Random.seed = lambda self, a=None, version=2: no_seed() if a is None else seed(self, a, version)
     _take_away(os, "files", "listdir scandir stat lstat open remove rename mkdir rmdir getcwd chdir")
     _take_away(builtins, "files", "open")
     _take_away(builtins, "console", "input")
