@@ -13,17 +13,14 @@ use crate::support::{Ran, Workplace, files, root};
 
 const KINDS: [&str; 3] = ["filter", "mapper", "reward"];
 
-/// Folders of the repository in which plugins are built once for all tests.
-fn cargo_target() -> PathBuf {
-    root().join("target/guests")
-}
-
-/// The program, in `folder`, with a target folder in which the standard library is built only once.
+/// The program, in `folder`. Plugins in Rust are built in a target folder of the repository, so that the standard library is
+/// built once; those that ship in another, since their flags name the crates that they take from the engine.
 fn tool(workplace: &Workplace, folder: &Path, arguments: &[&str]) -> Ran {
     let mut command = workplace.command(arguments);
+    let target = if folder == root() { "target/guests-shipped" } else { "target/guests" };
     command
         .current_dir(folder)
-        .env("CARGO_TARGET_DIR", cargo_target())
+        .env("CARGO_TARGET_DIR", root().join(target))
         .env("RUMINATE_CACHE", root().join("target/plugin-cache"));
     Ran::of(command.output().expect("the program starts"))
 }

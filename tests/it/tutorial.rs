@@ -131,7 +131,7 @@ impl Folder {
             .current_dir(self.0.path())
             .env("PATH", format!("{}:{path}", program.display()))
             .env("NO_COLOR", "1")
-            .env("CARGO_TARGET_DIR", root().join("target/plugins"))
+            .env("CARGO_TARGET_DIR", root().join("target/guests"))
             .env("RUMINATE_CACHE", self.path("cache"))
             .env_remove("RUMINATE_STORE")
             .env_remove("RUST_BACKTRACE")

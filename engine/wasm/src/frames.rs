@@ -20,13 +20,13 @@ const RUST: [&str; 10] = [
     "dlmalloc::",
 ];
 
-/// What bindings and linkers name the wrappers of exports.
-const WRAPPERS: [&str; 6] = ["__", "cabi_", "ruminate:plugin", "_initialize", "_start", "undefined_weak"];
+/// What bindings, linkers and the SDK for C name theirs.
+const BINDINGS: [&str; 8] =
+    ["__", "cabi_", "exports_", "post_", "ruminate:plugin", "ruminate_", "_initialize", "undefined_weak"];
 
-/// Functions of wasi-libc that can be on a stack when C traps.
-const LIBC: [&str; 22] = [
+/// Functions of wasi-libc that are on a stack when C traps: what they were called for is on it too.
+const LIBC: [&str; 36] = [
     "abort",
-    "assert",
     "calloc",
     "dispose_chunk",
     "dlcalloc",
@@ -34,40 +34,60 @@ const LIBC: [&str; 22] = [
     "dlmalloc",
     "dlrealloc",
     "exit",
+    "fmod",
+    "fputs",
     "free",
+    "frexp",
+    "fwrite",
     "malloc",
     "memchr",
     "memcmp",
     "memcpy",
     "memmove",
     "memset",
+    "printf_core",
     "qsort",
     "realloc",
     "sbrk",
+    "scalbn",
+    "sn_write",
+    "snprintf",
+    "strchr",
     "strcmp",
+    "strcspn",
     "strlen",
     "strncmp",
+    "strnlen",
+    "strtod",
+    "strtol",
+    "vfprintf",
+    "vsnprintf",
 ];
 
-/// What functions of the interpreters of Python and JavaScript begin with. With one of them on the stack, no frame says
-/// anything about the plugin's source: its own message does.
-const INTERPRETERS: [&str; 9] =
-    ["Py", "_Py", "pymain", "JS::", "JS_", "js::", "mozilla::", "componentize_py", "componentize"];
+/// What functions of Python's interpreter begin with; JavaScript's have no names.
+const INTERPRETER: [&str; 4] = ["Py", "_Py", "pymain", "wit_dylib_"];
 
-/// The plugin's own functions on the stack, the innermost first; a recursion shows once. Empty if none has a name.
+/// The plugin's own functions on the stack, the innermost first; a recursion shows once.
+///
+/// Empty for the stack of an interpreter, which says nothing about the plugin's source: its own message does.
 pub(crate) fn own(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
-    let names = backtrace.frames().iter().filter_map(wasmtime::FrameInfo::func_name);
-    select(names.map(|name| format!("{:#}", rustc_demangle::demangle(name))))
+    let names = backtrace.frames().iter().map(wasmtime::FrameInfo::func_name);
+    let names: Option<Vec<_>> =
+        names.map(|name| name.map(|name| format!("{:#}", rustc_demangle::demangle(name)))).collect();
+    select(names.unwrap_or_default())
 }
 
-fn select(names: impl Iterator<Item = String>) -> Vec<String> {
+fn select(names: Vec<String>) -> Vec<String> {
+    if names.iter().any(|name| begins(name, &INTERPRETER)) {
+        return Vec::new();
+    }
+    // Rust's own functions have paths; what has none is the wrapper of an export.
+    let rust = names.iter().any(|name| name.contains("::"));
     let mut own: Vec<String> = Vec::new();
     for name in names {
-        if begins(&name, &INTERPRETERS) {
-            return Vec::new();
-        }
-        if !is_machinery(&name) && own.len() < FRAMES_MAX && own.last() != Some(&name) {
+        let shown = !is_machinery(&name) && (!rust || name.contains("::"));
+        if shown && own.len() < FRAMES_MAX && own.last() != Some(&name) {
             own.push(name);
         }
     }
@@ -78,7 +98,7 @@ fn is_machinery(name: &str) -> bool {
     // `<core::iter::Map<..> as Iterator>::next` belongs to the type's crate.
     let bare = name.trim_start_matches(['<', '&', '*']).trim_start_matches("mut ").trim_start_matches("dyn ");
     begins(bare, &RUST)
-        || begins(name, &WRAPPERS)
+        || begins(name, &BINDINGS)
         || LIBC.contains(&name)
         || name.contains("_cabi<")
         || name.ends_with("_cabi")
@@ -105,17 +125,23 @@ mod tests {
             "filter::bindings::_export_filter_cabi",
             "filter",
         ];
-        let own = ["filter::parse", "<filter::Plugin as filter::bindings::Guest>::filter", "filter"];
-        let c =
-            ["abort", "dlmalloc", "count", "count", "count", "exports_filter", "__wasm_export_exports_filter_filter"];
-        let python = ["abort", "Py_FatalError", "_PyEval_EvalFrameDefault", "own"];
-        let javascript = ["mozilla::detail::InvalidArrayIndex_CRASH", "own"];
-        let cases: [(&[&str], &[&str]); 5] =
-            [(&rust, &own), (&c, &["count", "exports_filter"]), (&python, &[]), (&javascript, &[]), (&[], &[])];
+        let own = ["filter::parse", "<filter::Plugin as filter::bindings::Guest>::filter"];
+        let c = [
+            "abort",
+            "ruminate_fail",
+            "memcpy",
+            "count",
+            "count",
+            "filter",
+            "exports_filter_filter",
+            "__wasm_export_filter",
+        ];
+        let python = ["abort", "Py_FatalError", "_PyEval_EvalFrameDefault", "filter"];
+        let cases: [(&[&str], &[&str]); 4] = [(&rust, &own), (&c, &["count", "filter"]), (&python, &[]), (&[], &[])];
         for (names, expected) in cases {
-            assert_eq!(select(names.iter().map(|name| (*name).to_owned())), expected);
+            assert_eq!(select(names.iter().map(|name| (*name).to_owned()).collect()), expected);
         }
-        let many = (0..100).map(|i| format!("f{i}"));
+        let many = (0..100).map(|i| format!("f{i}")).collect();
         assert_eq!(select(many), ["f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7"]);
     }
 }

@@ -1,5 +1,5 @@
-/* The config of a plugin: a strict reader of the one JSON object that the engine hands over, and the schema of what it may
-   hold. Knows no world. */
+/* The config of a plugin: a strict reader of the one JSON object that the engine hands over, and the schema of what it
+   may hold. Knows no world. */
 
 #include "internal.h"
 
@@ -187,8 +187,8 @@ static const char *describe(const json_value *value) {
 /* Whether `text` is among `choices`, which are separated by `|`. */
 static bool is_choice(const char *choices, const char *text) {
     size_t size = strlen(text);
-    for (const char *at = choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL) {
-        if (strncmp(at, text, size) == 0 && (at[size] == '|' || !at[size])) return true;
+    for (const char *at = choices; *at; at += strcspn(at, "|"), at += *at == '|') {
+        if (strcspn(at, "|") == size && memcmp(at, text, size) == 0) return true;
     }
     return false;
 }
@@ -245,7 +245,8 @@ static bool set_option(ruminate_option *option, const json_value *value) {
         default:
             if (value->kind != JSON_NUMBER) return false;
             option->number = strtod(value->start, NULL);
-            return isfinite(option->number) && option->number >= option->number_min && option->number <= option->number_max;
+            if (!isfinite(option->number)) return false;
+            return option->number >= option->number_min && option->number <= option->number_max;
     }
 }
 

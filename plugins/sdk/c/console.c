@@ -1,5 +1,5 @@
-/* In place of the console that the C library's printf family refers to: there is none, so writing to it fails, and nothing
-   is imported for it. Weak, so that a plugin that calls for more of WASI links, and the engine says by name what it may
+/* In place of the console that the C library's printf family refers to: there is none, so writing to it fails, and
+   nothing is imported for it. Weak, so that a plugin that calls for more of WASI links, and the engine says by name what it may
    not import. */
 
 #include <wasi/api.h>

@@ -1,5 +1,5 @@
-/* Ties a plugin to its world: turns the generated bindings' types into those of ruminate.h and back. The one file of the
-   SDK that knows the bindings. */
+/* Ties a plugin to its world: turns the generated bindings' types into those of ruminate.h and back. The one file of
+   the SDK that knows the bindings. */
 
 #include "internal.h"
 

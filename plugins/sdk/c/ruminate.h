@@ -1,5 +1,5 @@
-/* Ruminate's SDK for plugins in C: the author fills in one `ruminate_plugin` and writes one function per record, the SDK
-   does the rest (options with defaults, their JSON Schema, readable errors). Nothing here needs to be freed: a plugin
+/* Ruminate's SDK for plugins in C: the author fills in one `ruminate_plugin` and writes one function per record, the
+   SDK does the rest (options with defaults, their JSON Schema, readable errors). Nothing here needs to be freed: a plugin
    starts afresh for each batch.
 
    No clock, files, network or randomness: a result must depend on the row and the config alone. Calls of the C library
@@ -60,7 +60,8 @@ typedef struct {
     {.name = name_, .help = help_, .kind = RUMINATE_KIND_INT, .whole = default_, .whole_min = min_, .whole_max = max_}
 /* A number from `min` to `max`; -INFINITY and INFINITY are no limit. */
 #define RUMINATE_FLOAT(name_, default_, min_, max_, help_) \
-    {.name = name_, .help = help_, .kind = RUMINATE_KIND_FLOAT, .number = default_, .number_min = min_, .number_max = max_}
+    {.name = name_, .help = help_, .kind = RUMINATE_KIND_FLOAT, \
+     .number = default_, .number_min = min_, .number_max = max_}
 #define RUMINATE_BOOLEAN(name_, default_, help_) \
     {.name = name_, .help = help_, .kind = RUMINATE_KIND_BOOLEAN, .truth = default_}
 #define RUMINATE_END {.name = NULL}

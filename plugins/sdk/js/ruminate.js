@@ -36,10 +36,10 @@ export const option = Object.freeze({
   texts: (value, help) => ({ kind: 'texts', value, help }),
 });
 
-/** A filter. `keep(row, options)` gives `true`, or the reason for the drop as a text (the same text for the same cause). */
+/** A filter. `keep(row, options)` gives `true`, or the reason for the drop as a text (the same for the same cause). */
 export const filterPlugin = (plugin) => checked('filter', 'keep', plugin);
 
-/** A mapper. `map(row, options)` gives an object of the fields in `writes`, a list of such objects, or `null` for none. */
+/** A mapper. `map(row, options)` gives an object of the fields in `writes`, a list of them, or `null` for none. */
 export const mapperPlugin = (plugin) => checked('mapper', 'map', plugin);
 
 /** A reward. `score(row, options)` gives a finite number, or `{ value, note }`. */

@@ -3,7 +3,7 @@
 
 import { explain, logTo, parseConfig, schema } from './ruminate.js';
 
-/** The exports of a plugin: `lifecycle` and `batch`, the function of its world. `write(level, message)` is the engine's. */
+/** The exports of a plugin: `lifecycle` and `batch`, its world's function. `write(level, message)` is the engine's. */
 export function bind(plugin, kind, write) {
   if (plugin?.kind !== kind) {
     const given = plugin?.kind === undefined ? 'something else' : `a ${plugin.kind}`;
@@ -106,10 +106,11 @@ function nameOf(value) {
   return Array.isArray(value) ? 'a list' : `a value of the type ${typeof value}`;
 }
 
-/** Takes away the clock and randomness that were frozen when the plugin was built, the same in every batch, and what traps. */
+/** Takes away the clock and randomness that were frozen when the plugin was built, and what traps. */
 function seal() {
   const refuse = (name, what) => () => {
-    throw new Error(`\`${name}\` is not there: a plugin has no ${what}, its result depends on the row and the config alone`);
+    const why = `a plugin has no ${what}, its result depends on the row and the config alone`;
+    throw new Error(`\`${name}\` is not there: ${why}`);
   };
   for (const name of ['setTimeout', 'setInterval']) globalThis[name] = refuse(name, 'clock');
   globalThis.fetch = refuse('fetch', 'network');

@@ -178,7 +178,7 @@ registered = []
 
 
 def filter_plugin(*, name, version, summary, options=None, configure=None, reads=None):
-    """Makes `keep(row, options)` a filter: it gives True, or the reason for the drop (the same text for the same cause).
+    """Makes `keep(row, options)` a filter: it gives True, or the reason for the drop (the same for the same cause).
 
     `row` is a dict of the fields in `reads`, a dict of field names to kinds (`{"reasoning": "text"}`) or a function of the
     options that gives one. `options` maps names to `option.text(...)` and its like; `configure(options)` may check them
@@ -188,7 +188,7 @@ def filter_plugin(*, name, version, summary, options=None, configure=None, reads
 
 
 def mapper_plugin(*, name, version, summary, options=None, configure=None, reads=None, writes=None):
-    """Makes `transform(row, options)` a mapper: it gives a dict of the fields in `writes`, a list of dicts, or None for none."""
+    """Makes `transform(row, options)` a mapper: it gives a dict of the fields in `writes`, a list of them, or None."""
     return lambda run: _Plugin("mapper", run, name, version, summary, options, configure, reads, writes)
 
 

@@ -48,7 +48,7 @@ class _Lines:
 
 
 def _absent(name, what, given=math.inf, real=None):
-    """What stands in for the function `name`: it raises if it gets fewer than so many arguments, else it calls `real`."""
+    """Stands in for the function `name`: it raises if it gets fewer than so many arguments, else it calls `real`."""
 
     def refuse(*arguments, **named):
         if len(arguments) + len(named) >= given:
@@ -83,9 +83,8 @@ def _seal():
     _take_away(os, "randomness", "urandom getrandom")
     shared = [name for name in dir(random) if getattr(getattr(random, name), "__self__", None) is random._inst]
     _take_away(random, "randomness", " ".join([*shared, "SystemRandom"]))
-    # Two arguments: the generator itself and its seed.
-    seed = random.Random.seed
-    random.Random.seed = lambda *given: _absent("random.Random()", "randomness", 2, seed)(*given)
+    seed, no_seed = random.Random.seed, _absent("random.Random()", "randomness")
+    random.Random.seed = lambda self, a=None, version=2: no_seed() if a is None else seed(self, a, version)
     _take_away(os, "files", "listdir scandir stat lstat open remove rename mkdir rmdir getcwd chdir")
     _take_away(builtins, "files", "open")
     _take_away(builtins, "console", "input")
@@ -103,7 +102,7 @@ def _load():
     if len(found) != 1:
         raise SystemExit(f"plugin.py must make one function a plugin with `@{kind}_plugin(...)`: it makes {len(found)}")
     if found[0].kind != kind:
-        raise SystemExit(f'plugin.toml says `kind = "{kind}"`, and plugin.py holds a plugin of the kind {found[0].kind}')
+        raise SystemExit(f'plugin.toml says `kind = "{kind}"`, and the plugin in plugin.py is a {found[0].kind}')
     return found[0]
 
 
@@ -193,7 +192,8 @@ def _score(answer):
     value, note = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value):
-        raise TypeError(f"the reward gave {_name_of(value)}: expected a finite number, or a pair of a number and a note")
+        wanted = "a finite number, or a pair of a number and a note"
+        raise TypeError(f"the reward gave {_name_of(value)}: expected {wanted}")
     return types.Score(float(value), None if note is None else _text(str(note)))
 
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::wat::{self, Guest};
 use super::{complaint, file};
 
 /// The message about a component in tests/plugins.
@@ -76,6 +77,57 @@ fn worlds_that_are_not_ours_are_refused() {
         "the plugin has a function `filter` of another type: expected `func(batch: list<row>) -> result<list<verdict>, \
          string>`, found `func(batch: list<row>) -> list<bool>`"
     );
+}
+
+#[test]
+fn a_function_of_another_type_is_shown_beside_the_right_one() {
+    let keep = r#"(func (export "filter") (param i32 i32) (result i32) (i32.const 65536))"#;
+    let log = r#"(import "ruminate:plugin/logging@0.1.0" "log" (func (param i32 i32 i32)))"#;
+    let other_log = r#"(import "ruminate:plugin/logging@0.1.0" "log" (func (param i32 i32 i32 i32)))"#;
+    let more_log = r#"(import "ruminate:plugin/logging@0.1.0" "flush" (func))"#;
+    let cases = [
+        (
+            "-> result<setup, string>;",
+            "-> setup;",
+            log,
+            "the plugin has a function `configure` of another type: expected `func(config-json: string) -> result<setup, \
+             string>`, found `func(config-json: string) -> setup`",
+        ),
+        (
+            "record column { name: string, kind: string }",
+            "record column { name: string, kind: string, unit: option<string> }",
+            log,
+            "the plugin has a function `configure` of another type: expected `func(config-json: string) -> result<setup, \
+             string>`, found `func(config-json: string) -> result<record { reads: list<record { name: string, kind: string, \
+             unit: option<string> }>, writes: list<record { name: string, kind: string, unit: option<string> }> }, string>`",
+        ),
+        (
+            "variant verdict { keep, drop(string) }",
+            "enum verdict { keep, drop }",
+            log,
+            "the plugin has a function `filter` of another type: expected `func(batch: list<row>) -> result<list<verdict>, \
+             string>`, found `func(batch: list<row>) -> result<list<enum { keep, drop }>, string>`",
+        ),
+        (
+            "log: func(level: level, message: string);",
+            "log: func(level: level, message: string, line: u32);",
+            other_log,
+            "the plugin has a function `log` of another type: expected `func(level: level, message: string)`, found \
+             `func(level: level, message: string, line: u32)`",
+        ),
+        (
+            "log: func(level: level, message: string);",
+            "log: func(level: level, message: string); flush: func();",
+            more_log,
+            "the plugin imports `flush` of `ruminate:plugin/logging@0.1.0`, which is not there",
+        ),
+    ];
+    for (right, wrong, imports, expected) in cases {
+        let wit = wat::wit();
+        assert!(wit.contains(right), "`{right}` is in the package");
+        let guest = Guest { imports, body: keep, ..Guest::default() };
+        assert_eq!(refused_bytes(&wat::component_of(&wit.replace(right, wrong), "filter", &guest.module())), expected);
+    }
 }
 
 #[test]

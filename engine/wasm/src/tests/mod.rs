@@ -84,12 +84,25 @@ fn try_run(
     threads: usize,
     cancel: &Cancel,
 ) -> (Result<Vec<Outcome>, StageError>, Vec<String>) {
-    let Work::Record(work) = &stage.work else { panic!("a plugin is a record stage") };
+    process(stage, &units(records), threads, cancel)
+}
+
+/// Records as a stage gets them.
+fn units(records: &[Record]) -> Vec<Unit> {
     let unit = |record: &Record| Unit { records: vec![record.clone()], content: Digest::of_json(&record.fields) };
-    let units: Vec<Unit> = records.iter().map(unit).collect();
+    records.iter().map(unit).collect()
+}
+
+/// One call of a stage.
+fn process(
+    stage: &Stage,
+    units: &[Unit],
+    threads: usize,
+    cancel: &Cancel,
+) -> (Result<Vec<Outcome>, StageError>, Vec<String>) {
+    let Work::Record(work) = &stage.work else { panic!("a plugin is a record stage") };
     let world = World::default();
-    let context = context(&world, cancel, threads);
-    let outcomes = work.process(&units, &BTreeMap::new(), &context);
+    let outcomes = work.process(units, &BTreeMap::new(), &context(&world, cancel, threads));
     (outcomes, world.notes.into_inner().expect("no thread panicked"))
 }
 

@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ruminate_flow::event::Cancel;
 use ruminate_flow::record::{FieldKind, Record};
 use ruminate_flow::stage::Outcome;
 use serde_json::json;
 
-use super::{build, record, run};
+use super::{build, process, record, run, units};
 
 /// Records per call of a stage, calls per round (the clock of CPU time is coarse), and rounds.
 const RECORDS: usize = 4096;
@@ -48,22 +49,23 @@ fn measure(plugin: &Path, records: &[Record]) {
         })
     });
     println!("{}: starts within {start_mb:?} MB; first use {:?}", plugin.display(), start.elapsed());
+    let (all, cancel) = (units(records), Cancel::default());
     let slow = {
         let stage = build(plugin, json!({}), &input).expect("the node is right");
-        run(&stage, &records[..64], 1);
+        drop(process(&stage, &all[..64], 1, &cancel));
         let start = Instant::now();
-        run(&stage, &records[..64], 1);
-        start.elapsed() > Duration::from_millis(4)
+        drop(process(&stage, &all[..64], 1, &cancel));
+        start.elapsed() > Duration::from_millis(8)
     };
-    let records = if slow { &records[..512] } else { records };
+    let units = if slow { &all[..512] } else { &all };
     for (batch, threads) in [(1, 1), (16, 1), (256, 1), (1024, 1), (256, 2)] {
         let stage = build(plugin, json!({ "batch": batch }), &input).expect("the node is right");
-        run(&stage, records, threads);
-        let (wall, cpu) = median(|| drop(run(&stage, records, threads)));
+        drop(process(&stage, units, threads, &cancel));
+        let (wall, cpu) = median(|| drop(process(&stage, units, threads, &cancel)));
         println!(
             "  batch {batch:4}, {threads} threads: {:7.2} us a record, {:7.2} us of CPU",
-            micros(wall, records.len()),
-            micros(cpu, records.len())
+            micros(wall, units.len()),
+            micros(cpu, units.len())
         );
     }
 }

@@ -7,9 +7,19 @@ use wit_parser::Resolve;
 /// The component of `world` whose core module is `wat`: the module's exports are named as a compiler would name them
 /// (`score`, `ruminate:plugin/lifecycle@0.1.0#configure`, `memory`, `cabi_realloc`).
 pub(crate) fn component(world: &str, wat: &str) -> Vec<u8> {
+    component_of(&wit(), world, wat)
+}
+
+/// The text of plugins/wit.
+pub(crate) fn wit() -> String {
+    std::fs::read_to_string(super::file("plugins/wit/plugin.wit")).expect("the package can be read")
+}
+
+/// The same of a world in the package `wit`.
+pub(crate) fn component_of(wit: &str, world: &str, wat: &str) -> Vec<u8> {
     let mut module = wat::parse_str(wat).unwrap_or_else(|error| panic!("{error}\n{wat}"));
     let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(super::file("plugins/wit")).expect("the package parses");
+    let package = resolve.push_str("plugin.wit", wit).expect("the package parses");
     let world = resolve.select_world(&[package], Some(world)).expect("the package has the world");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the module takes a section");
     let mut encoder = ComponentEncoder::default();
