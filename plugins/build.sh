@@ -50,5 +50,6 @@ for wit in tests/worlds/*.wit; do
 done
 "$pack" fixture tests/newer/newer.wit - ../tests/plugins/newer.wasm
 
-"$pack" lock "rustc=$("$guest_rustc" --version)" "cargo=$(cargo --version)" "rust-lld=$("$linker" -flavor wasm --version)"
+"$pack" lock "rustc=$("$guest_rustc" --version)" "cargo=$(cargo --version)" "rust-lld=$("$linker" -flavor wasm --version)" \
+  "clang=$(clang --version | head -1)"
 ls -l ./*.wasm ../tests/plugins/*.wasm

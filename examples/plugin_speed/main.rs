@@ -27,7 +27,8 @@ usage: plugin_speed [--plugin NAME=FILE]... [--extism FOLDER] [--turns N]
 
   --plugin NAME=FILE  another filter with the options of max-words, such as one built from examples/peers/words
   --extism FOLDER     the folder into which examples/peers/extism/build.sh has built
-  --turns N           turns of each figure, of which the median counts (9)";
+  --turns N           turns of each figure, of which the median counts (9)
+  --batch N           only the table of words, at this batch size: what a profiler should see";
 
 const BATCHES: [usize; 4] = [1, 16, 256, 1024];
 const BATCH: usize = 256;
@@ -54,12 +55,13 @@ struct Arguments {
     plugins: Vec<(String, PathBuf)>,
     extism: Option<PathBuf>,
     turns: usize,
+    batch: Option<usize>,
 }
 
 impl Arguments {
     fn parse(words: &[String]) -> Result<Self> {
         let rust = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/max-words.wasm"));
-        let mut arguments = Self { plugins: vec![("Rust".to_owned(), rust)], extism: None, turns: TURNS };
+        let mut arguments = Self { plugins: vec![("Rust".to_owned(), rust)], extism: None, turns: TURNS, batch: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("`{word}` needs a value; {USAGE}"));
@@ -70,6 +72,7 @@ impl Arguments {
                 }
                 "--extism" => arguments.extism = Some(value()?.into()),
                 "--turns" => arguments.turns = value()?.parse().context("`--turns` takes a whole number")?,
+                "--batch" => arguments.batch = Some(value()?.parse().context("`--batch` takes a whole number")?),
                 _ => bail!("unexpected argument `{word}`; {USAGE}"),
             }
         }
@@ -84,8 +87,11 @@ fn run(words: &[String]) -> Result<()> {
     let cores = std::thread::available_parallelism()?;
     let load_average = load_average.split_whitespace().next().unwrap_or("?");
     println!("{cores} cores, load {load_average} before; medians of {} turns\n", bench.arguments.turns);
+    if let Some(batch) = bench.arguments.batch {
+        return bench.words(&[batch]);
+    }
     bench.starts()?;
-    bench.words()?;
+    bench.words(&BATCHES)?;
     bench.threads()?;
     bench.boundary()
 }
@@ -119,10 +125,10 @@ impl Bench {
     }
 
     /// The same work by all.
-    fn words(&self) -> Result<()> {
+    fn words(&self, batches: &[usize]) -> Result<()> {
         println!("| filter | batch | records/s | MB/s | us of a core per record | x native |");
         println!("|---|---|---|---|---|---|");
-        for batch in BATCHES {
+        for &batch in batches {
             let job = Job { field: "reasoning", max: WORDS_MAX, batch, threads: 1 };
             let mut contenders = self.contenders(&job)?;
             if let Some(folder) = &self.arguments.extism {

@@ -50,16 +50,13 @@ impl Digest {
 
     /// The first 12 hexadecimal digits, for people.
     pub fn short(&self) -> String {
-        self.to_string()[..12].to_owned()
+        blake3::Hash::from_bytes(self.0).to_hex()[..12].to_owned()
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0 {
-            write!(formatter, "{byte:02x}")?;
-        }
-        Ok(())
+        formatter.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
     }
 }
 

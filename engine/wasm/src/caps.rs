@@ -1,4 +1,4 @@
-//! What a store may hold: memory, table elements, instances. Growth beyond a cap traps instead of returning -1: a guest's
+//! What a store may hold, and what fuel does not count: memory, table elements, instances, growths, lines of the log. Growth beyond a cap traps instead of returning -1: a guest's
 //! allocator would abort without a word about memory.
 
 use wasmtime::ResourceLimiter;
@@ -9,6 +9,11 @@ use crate::limits::Limits;
 const INSTANCES_MAX: usize = 64;
 const TABLES_MAX: usize = 64;
 const MEMORIES_MAX: usize = 8;
+/// Times that memories and tables may grow.
+const GROWTHS_MAX: usize = 1_000_000;
+/// Lines that may be logged, and their bytes.
+const LOG_LINES_MAX: usize = 100_000;
+const LOG_BYTES_MAX: usize = 256 << 20;
 
 /// Which cap a plugin ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +22,10 @@ pub(crate) enum Exceeded {
     Memory,
     /// It asked for more than [`Limits::table_elements`].
     Table,
+    /// It grew, or tried to, more than [`GROWTHS_MAX`] times.
+    Growths,
+    /// It logged more than [`LOG_LINES_MAX`] or [`LOG_BYTES_MAX`].
+    Log,
     /// The machine had no memory left below the cap.
     Machine,
 }
@@ -25,6 +34,9 @@ pub(crate) enum Exceeded {
 pub(crate) struct Caps {
     memory: Share,
     table: Share,
+    growths: Share,
+    log_lines: Share,
+    log_bytes: Share,
     /// The first cap that was exceeded.
     pub(crate) exceeded: Option<Exceeded>,
 }
@@ -50,12 +62,40 @@ impl Share {
 impl Caps {
     pub(crate) fn new(limits: &Limits) -> Self {
         let share = |cap| Share { cap, used: 0 };
-        Self { memory: share(limits.memory_bytes), table: share(limits.table_elements), exceeded: None }
+        Self {
+            memory: share(limits.memory_bytes),
+            table: share(limits.table_elements),
+            growths: share(GROWTHS_MAX),
+            log_lines: share(LOG_LINES_MAX),
+            log_bytes: share(LOG_BYTES_MAX),
+            exceeded: None,
+        }
+    }
+
+    /// A line of so many bytes is logged.
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub(crate) fn log(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        if self.log_lines.grow(0, 1) && self.log_bytes.grow(0, bytes) {
+            return Ok(());
+        }
+        self.exceeded = Some(Exceeded::Log);
+        wasmtime::bail!("more lines than the cap")
+    }
+
+    fn count_growth(&mut self) -> wasmtime::Result<()> {
+        if self.growths.grow(0, 1) {
+            return Ok(());
+        }
+        self.exceeded = Some(Exceeded::Growths);
+        wasmtime::bail!("more growths than the cap")
     }
 }
 
 impl ResourceLimiter for Caps {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.count_growth()?;
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
@@ -72,6 +112,7 @@ impl ResourceLimiter for Caps {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.count_growth()?;
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }

@@ -37,6 +37,7 @@ mod bindings {
             }
         ",
         world: "ruminate:host/guest",
+        imports: { default: trappable },
     });
 }
 
@@ -113,10 +114,14 @@ struct HostState {
 impl types::Host for HostState {}
 
 impl logging::Host for HostState {
-    fn log(&mut self, level: logging::Level, message: String) {
+    fn log(&mut self, level: logging::Level, message: String) -> wasmtime::Result<()> {
+        self.caps.log(message.len())?;
         let message = call::one_line(&message);
         match level {
-            logging::Level::Trace | logging::Level::Debug => return tracing::debug!("{message}"),
+            logging::Level::Trace | logging::Level::Debug => {
+                tracing::debug!("{message}");
+                return Ok(());
+            }
             logging::Level::Error => self.log.panic = Some(message.clone()),
             logging::Level::Info | logging::Level::Warn => {}
         }
@@ -125,37 +130,38 @@ impl logging::Host for HostState {
         } else {
             self.log.more += 1;
         }
+        Ok(())
     }
 }
 
 impl Plugin {
-    /// The plugin in the file at `path`, whose bytes have this `digest`. Compiled once per digest, size of stack and process.
+    /// The plugin in the file at `path`, whose bytes have this `digest`. Compiled once per digest, kind of engine and process.
     pub(crate) fn open(path: &Path, digest: Digest, limits: &Limits) -> Result<Arc<Plugin>, PluginError> {
-        type Opened = Mutex<HashMap<(Digest, usize), Arc<Plugin>>>;
+        type Opened = Mutex<HashMap<(Digest, usize, bool), Arc<Plugin>>>;
         static OPENED: OnceLock<Opened> = OnceLock::new();
         let mut opened = OPENED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (digest, limits.stack_bytes);
+        let key = (digest, limits.stack_bytes, limits.need_clock());
         if let Some(plugin) = opened.get(&key) {
             return Ok(Arc::clone(plugin));
         }
         let read = || std::fs::read(path).map_err(|source| PluginError::Read { path: path.to_owned(), source });
-        let engine = limits::engine_with(limits.stack_bytes)?;
-        let plugin = Arc::new(Plugin::load_with(&engine, limits.stack_bytes, digest, &read)?);
+        let plugin = Arc::new(Plugin::load_with(limits, digest, &read)?);
         opened.insert(key, Arc::clone(&plugin));
         Ok(plugin)
     }
 
     /// Checks and compiles a component and asks what it is. `read` gives the bytes, of which `digest` is the digest.
     pub(crate) fn load(digest: Digest, read: &dyn Fn() -> Result<Vec<u8>, PluginError>) -> Result<Plugin, PluginError> {
-        Plugin::load_with(&limits::engine()?, limits::STACK_BYTES, digest, read)
+        Plugin::load_with(&Limits::for_check(), digest, read)
     }
 
-    fn load_with(
-        engine: &Engine,
-        stack_bytes: usize,
+    /// The same for an engine that these limits need.
+    pub(crate) fn load_with(
+        limits: &Limits,
         digest: Digest,
         read: &dyn Fn() -> Result<Vec<u8>, PluginError>,
     ) -> Result<Plugin, PluginError> {
+        let engine = &limits::engine(limits)?;
         let component = compiled::component(engine, digest, read)?;
         let world = contract::check_names(engine, &component)?;
         let names = contract::names(engine, &component);
@@ -166,7 +172,7 @@ impl Plugin {
         let function = component.get_export_index(None, world.function());
         let function = function.ok_or_else(|| type_error(&format!("no export `{}`", world.function())))?;
         let start = Start { engine: engine.clone(), linked, lifecycle, world, function };
-        let limits = Limits { stack_bytes, ..Limits::for_check() };
+        let limits = Limits { stack_bytes: limits.stack_bytes, ..Limits::for_check() };
         let info = limits::on_thread(&limits, || start.describe(&limits))??;
         let schema = info.config_schema.as_deref().map(ConfigSchema::parse).transpose();
         let schema =
@@ -317,13 +323,12 @@ fn attempt<T>(
         let state = store.data();
         match state.caps.exceeded {
             Some(Exceeded::Memory) => CallError::Memory(limits.memory_bytes >> 20),
-            Some(Exceeded::Table) => CallError::Trap {
-                message: format!(
-                    "it asked for more than {} table elements (option `table-elements`)",
-                    limits.table_elements
-                ),
-                frames: Vec::new(),
-            },
+            Some(Exceeded::Table) => trapped(&format!(
+                "it asked for more than {} table elements (option `table-elements`)",
+                limits.table_elements
+            )),
+            Some(Exceeded::Growths) => trapped("it made its memory or its tables grow too often"),
+            Some(Exceeded::Log) => trapped("it logged too much in one call"),
             Some(Exceeded::Machine) => CallError::Host("the machine is out of memory".to_owned()),
             None => {
                 let limits = Limits { fuel: budget.fuel, timeout: budget.timeout, ..*limits };
@@ -331,6 +336,10 @@ fn attempt<T>(
             }
         }
     })
+}
+
+fn trapped(message: &str) -> CallError {
+    CallError::Trap { message: message.to_owned(), frames: Vec::new() }
 }
 
 /// Why starting, `describe` or `configure` failed: their limits are no options.

@@ -33,16 +33,26 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) const STACK_BYTES: usize = 512 << 10;
 /// What the host's own frames may need on top of the plugin's.
 const HOST_STACK_BYTES: usize = 2 << 20;
+/// The most fuel that is burned within seconds whatever it is burned on. The default of the option `fuel`.
+const FUEL_SOON_BURNED: u64 = 100_000_000;
 /// Fuel for starting an instance and configuring it; it does not count as a record's.
 pub(crate) const SETUP_FUEL: u64 = 1_000_000_000;
 /// The deadline of the same.
 pub(crate) const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Limits {
+    /// Whether a call must be looked at while it runs. With the defaults fuel ends every call within seconds: what one unit
+    /// buys takes no longer than a load from memory, and what fuel does not count is capped (`caps`). To look at the clock at
+    /// every turn of a loop as well costs a tight loop a tenth of its time.
+    pub(crate) fn need_clock(&self) -> bool {
+        let hasty = self.timeout.min(self.setup_timeout) < SETUP_TIMEOUT;
+        self.fuel > FUEL_SOON_BURNED || hasty
+    }
+
     /// The limits of the calls that are made before any node's options are known.
     pub(crate) fn for_check() -> Self {
         Self {
-            fuel: SETUP_FUEL,
+            fuel: FUEL_SOON_BURNED,
             memory_bytes: 1 << 30,
             table_elements: 200_000,
             stack_bytes: STACK_BYTES,
@@ -52,22 +62,14 @@ impl Limits {
     }
 }
 
-/// The engines of this process by the size of their stack, which is a property of an engine in wasmtime.
-static ENGINES: Mutex<BTreeMap<usize, Engine>> = Mutex::new(BTreeMap::new());
+/// The engines of this process, by the size of their stack and whether they look at the clock.
+static ENGINES: Mutex<BTreeMap<(usize, bool), Engine>> = Mutex::new(BTreeMap::new());
 
-/// The engine for stacks of the default size.
+/// The engine for these limits. One clock ticks for all engines until the process ends.
 ///
 /// # Errors
 /// A machine that wasmtime does not support.
-pub(crate) fn engine() -> Result<Engine, PluginError> {
-    engine_with(STACK_BYTES)
-}
-
-/// The engine for stacks of this size. One clock ticks for all of them until the process ends.
-///
-/// # Errors
-/// A machine that wasmtime does not support.
-pub(crate) fn engine_with(stack_bytes: usize) -> Result<Engine, PluginError> {
+pub(crate) fn engine(limits: &Limits) -> Result<Engine, PluginError> {
     static CLOCK: OnceLock<Result<(), String>> = OnceLock::new();
     let clock = CLOCK.get_or_init(|| {
         let thread = std::thread::Builder::new().name("plugin-clock".to_owned()).spawn(|| {
@@ -80,28 +82,29 @@ pub(crate) fn engine_with(stack_bytes: usize) -> Result<Engine, PluginError> {
     });
     clock.clone().map_err(PluginError::Engine)?;
     let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(engine) = engines.get(&stack_bytes) {
+    let key = (limits.stack_bytes, limits.need_clock());
+    if let Some(engine) = engines.get(&key) {
         return Ok(engine.clone());
     }
-    let engine = Engine::new(&config(stack_bytes)).map_err(|error| PluginError::Engine(format!("{error:#}")))?;
-    engines.insert(stack_bytes, engine.clone());
+    let engine = Engine::new(&config(limits)).map_err(|error| PluginError::Engine(format!("{error:#}")))?;
+    engines.insert(key, engine.clone());
     Ok(engine)
 }
 
 /// Everything that could make two machines differ is off or pinned. wasmtime is built without threads, and concurrency
 /// is switched off here.
-fn config(stack_bytes: usize) -> Config {
+fn config(limits: &Limits) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)
-        .epoch_interruption(true)
+        .epoch_interruption(limits.need_clock())
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .wasm_component_model(true)
         .concurrency_support(false)
-        .max_wasm_stack(stack_bytes)
+        .max_wasm_stack(limits.stack_bytes)
         // Not used, but not allowed to be smaller.
-        .async_stack_size(stack_bytes.max(HOST_STACK_BYTES));
+        .async_stack_size(limits.stack_bytes.max(HOST_STACK_BYTES));
     config
 }
 

@@ -50,7 +50,8 @@ pub(crate) const TIMEOUT: OptionSpec = OptionSpec::new(
     "timeout-ms",
     OptionKind::Int { min: 10, max: 86_400_000 },
     "10000",
-    "The wall-clock limit of one call; a record that alone takes longer fails, and nothing about it is cached.",
+    "The wall-clock limit of one call; a record that alone takes longer fails, and nothing about it is cached. With this and \
+     `fuel` as they are by default, or less fuel, it is fuel that ends a call.",
 )
 .not_identity();
 pub(crate) const BATCH: OptionSpec =

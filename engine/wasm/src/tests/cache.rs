@@ -61,14 +61,14 @@ fn load(cache: &Cache, bytes: &[u8]) -> (bool, String) {
         compiled.set(true);
         Ok(bytes.to_vec())
     };
-    let engine = &limits::engine().expect("an engine");
+    let engine = &limits::engine(&limits::Limits::for_check()).expect("an engine");
     let component = cache.component(engine, Digest::of(bytes), &read).expect("a component");
     (compiled.get(), name_of(&component))
 }
 
 /// What `describe` says when the code runs.
 fn name_of(component: &Component) -> String {
-    let engine = &limits::engine().expect("an engine");
+    let engine = &limits::engine(&limits::Limits::for_check()).expect("an engine");
     let mut store = Store::new(engine, ());
     store.set_fuel(1_000_000).expect("fuel is on");
     store.set_epoch_deadline(1_000_000);
@@ -116,7 +116,11 @@ fn a_kept_plugin_is_loaded_without_its_bytes() {
     let again = Cache::open(place.folder.path().join("plugins")).expect("the same folder");
     let unreadable = || Err(PluginError::NotAComponent("must not be read".to_owned()));
     for cache in [&place.cache, &again] {
-        let component = cache.component(&limits::engine().expect("an engine"), Digest::of(&bytes), &unreadable);
+        let component = cache.component(
+            &limits::engine(&limits::Limits::for_check()).expect("an engine"),
+            Digest::of(&bytes),
+            &unreadable,
+        );
         assert_eq!(name_of(&component.expect("it is kept")), "one");
     }
     assert_eq!(place.load(&plugin("two")), (true, "two".to_owned()));
@@ -130,7 +134,7 @@ fn a_kept_plugin_is_loaded_without_its_bytes() {
 fn time_of_a_load() {
     let bytes =
         std::env::var_os("RUMINATE_TIME_OF").map_or_else(|| plugin("one"), |path| fs::read(path).expect("a file"));
-    let (place, engine) = (Place::new(), limits::engine().expect("an engine"));
+    let (place, engine) = (Place::new(), limits::engine(&limits::Limits::for_check()).expect("an engine"));
     let digest = Digest::of(&bytes);
     let load = |what: &str| {
         let start = Instant::now();
@@ -249,7 +253,11 @@ fn an_entry_under_the_name_of_another_is_not_taken() {
 fn bytes_of_another_digest_are_never_kept() {
     let place = Place::new();
     let read = || Ok(plugin("two"));
-    let loaded = place.cache.component(&limits::engine().expect("an engine"), Digest::of(&plugin("one")), &read);
+    let loaded = place.cache.component(
+        &limits::engine(&limits::Limits::for_check()).expect("an engine"),
+        Digest::of(&plugin("one")),
+        &read,
+    );
     let error = loaded.err().expect("refused").to_string();
     assert_eq!(error, "the plugin file changed while it was read: run the command again");
     assert!(place.files("code").is_empty());

@@ -75,8 +75,8 @@ fn configure_has_a_deadline_of_its_own() {
     let body = keep("", "");
     let configure = "(loop $again (br $again))";
     let bytes = Guest { configure, body: &body, ..Guest::default() }.component("filter");
-    let plugin = Plugin::load(Digest::of(&bytes), &|| Ok(bytes.clone())).expect("a plugin");
     let limits = Limits { setup_timeout: Duration::from_millis(40), ..Limits::for_check() };
+    let plugin = Plugin::load_with(&limits, Digest::of(&bytes), &|| Ok(bytes.clone())).expect("a plugin");
     let error = plugin.configure("{}", &limits).err().expect("it never ends");
     assert_eq!(error, CallError::Timeout(40));
     assert_eq!(setup_reason(&error), "plugin ran longer than 0.04 s");

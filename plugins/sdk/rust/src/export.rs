@@ -38,21 +38,35 @@ fn configured<P>(slot: &OnceLock<P>) -> Result<&P, String> {
 /// The export `filter`.
 pub fn filter<P: Filter>(slot: &OnceLock<P>, batch: &[Row]) -> Result<Vec<Verdict>, String> {
     let plugin = configured(slot)?;
-    batch.iter().map(|row| plugin.keep(row)).collect()
+    Ok(batch.iter().map(|row| verdict(plugin, row)).collect())
+}
+
+/// One record's verdict. An error about a record is its drop, as the engine would call it, which spares the engine the search
+/// for the record. A function of its own, so that the plugin's loops have the registers to themselves.
+#[inline(never)]
+fn verdict<P: Filter>(plugin: &P, row: &Row) -> Verdict {
+    plugin.keep(row).unwrap_or_else(|error| Verdict::Drop(format!("plugin error: {error}")))
 }
 
 /// The export `transform`. The id of a returned row is not used.
 pub fn transform<P: Mapper>(slot: &OnceLock<P>, batch: &[Row]) -> Result<Vec<Vec<Row>>, String> {
     let plugin = configured(slot)?;
-    let rows = |row| {
-        let rows = plugin.map(row)?;
-        Ok(rows.into_iter().map(|fields| Row { id: String::new(), fields: fields.0 }).collect())
-    };
-    batch.iter().map(rows).collect()
+    batch.iter().map(|row| rows(plugin, row)).collect()
+}
+
+#[inline(never)]
+fn rows<P: Mapper>(plugin: &P, row: &Row) -> Result<Vec<Row>, String> {
+    let rows = plugin.map(row)?;
+    Ok(rows.into_iter().map(|fields| Row { id: String::new(), fields: fields.0 }).collect())
 }
 
 /// The export `score`.
 pub fn score<P: Reward>(slot: &OnceLock<P>, batch: &[Row]) -> Result<Vec<Score>, String> {
     let plugin = configured(slot)?;
-    batch.iter().map(|row| plugin.score(row)).collect()
+    batch.iter().map(|row| of(plugin, row)).collect()
+}
+
+#[inline(never)]
+fn of<P: Reward>(plugin: &P, row: &Row) -> Result<Score, String> {
+    plugin.score(row)
 }
