@@ -106,8 +106,12 @@ fn try_language(language: &str) {
         assert!(tested.stderr.contains("all pass") && !tested.stderr.contains("is newer"), "{}", tested.stderr);
         let component = format!("{name}/{name}.wasm");
         let rows = files(&place.path(&name).join("cases"), "input.jsonl");
-        let rows = rows.first().expect("a case has rows").display().to_string();
-        let ran = tool(&place, place.folder.path(), &["plugin", "run", &component, "--input", &rows]).expect(0);
+        let rows = rows.first().expect("a case has rows");
+        let (config, rows) = (rows.with_file_name("config.json"), rows.display().to_string());
+        let mut run = vec!["plugin", "run", &component, "--input", &rows];
+        let config = config.exists().then(|| config.display().to_string());
+        run.extend(config.iter().flat_map(|config| ["--config-file", config]));
+        let ran = tool(&place, place.folder.path(), &run).expect(0);
         assert!(!ran.json_lines().is_empty() && ran.stderr.contains(" us each"), "{}{}", ran.stdout, ran.stderr);
         let facts = tool(&place, place.folder.path(), &["plugin", "inspect", &component, "--json"]).expect(0).json();
         assert_eq!((facts["world"].as_str(), facts["name"].as_str()), (Some(kind), Some(name.as_str())), "{facts}");

@@ -18,7 +18,7 @@ use crate::kind;
 use crate::pace::Pace;
 use crate::ready::{self, Ready, Settings};
 use crate::schema::value_text;
-use crate::search::{Answer, Asked, Fault, Search};
+use crate::search::{Answer, Ask, Fault, Search};
 
 /// What a scorer's table may hold.
 const SETTINGS: [OptionSpec; 7] =
@@ -68,9 +68,9 @@ impl Scorer for PluginScorer {
         records: &[Record],
         context: &StageContext<'_>,
     ) -> Result<Vec<Result<Score, Unscored>>, StageError> {
-        let asked: Vec<_> = records.iter().map(|record| Asked { record, content: self.content(record) }).collect();
+        let samples: Vec<_> = records.iter().map(|record| Sample { record, reads: &self.ready.reads }).collect();
         let search = Search { ready: &self.ready, pace: &self.pace, context };
-        search.run(&asked, &|answer| {
+        search.run(&samples, &|answer| {
             let fault = match answer {
                 Ok(Answer::Score(score)) => match convert::finite(score) {
                     Ok(score) => return Ok(Score { value: score.value, note: score.note }),
@@ -85,10 +85,20 @@ impl Scorer for PluginScorer {
     }
 }
 
-impl PluginScorer {
-    /// What names the content of a record: the fields that are read, nothing else.
-    fn content(&self, record: &Record) -> String {
-        let read = self.ready.reads.keys().filter_map(|name| record.fields.get_key_value(name.as_str()));
+/// A record with the names of the fields that the plugin reads.
+struct Sample<'a> {
+    record: &'a Record,
+    reads: &'a Schema,
+}
+
+impl Ask for Sample<'_> {
+    fn record(&self) -> &Record {
+        self.record
+    }
+
+    /// The fields that are read, nothing else.
+    fn content(&self) -> String {
+        let read = self.reads.keys().filter_map(|name| self.record.fields.get_key_value(name.as_str()));
         Digest::of_json(&read.collect::<std::collections::BTreeMap<_, _>>()).short()
     }
 }

@@ -4,6 +4,7 @@
 //! stays within it proves that each of its records would; one that does not, or fails in any other way, is halved until
 //! the records stand alone, and only what a record does alone is held against it.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -21,11 +22,15 @@ use crate::ready::Ready;
 use crate::report::Note;
 use crate::wire;
 
+/// The fewest records for which a call is worth its start, where there are threads to share with.
+const SHARE_MIN: usize = 32;
+
 /// A record to ask the plugin about.
-pub(crate) struct Asked<'a> {
-    pub(crate) record: &'a Record,
+pub(crate) trait Ask: Sync {
+    /// The record.
+    fn record(&self) -> &Record;
     /// What names its content.
-    pub(crate) content: String,
+    fn content(&self) -> String;
 }
 
 /// What the plugin says about one record.
@@ -64,7 +69,7 @@ impl Search<'_> {
     /// A stop that was asked for, or a failure of the machine.
     pub(crate) fn run<T: Send>(
         &self,
-        asked: &[Asked<'_>],
+        asked: &[impl Ask],
         finish: &(dyn Fn(Result<Answer, Fault>) -> T + Sync),
     ) -> Result<Vec<T>, StageError> {
         if asked.is_empty() {
@@ -73,13 +78,12 @@ impl Search<'_> {
         let started = Instant::now();
         let shares = self.shares(asked.len());
         let done: Mutex<Vec<Done<T>>> = Mutex::default();
-        self.on_threads(asked.len().div_ceil(shares), &|next| {
+        self.on_threads(shares.len(), &|next| {
             loop {
-                let start = next.fetch_add(1, Ordering::Relaxed) * shares;
-                let Some(rest) = asked.get(start..).filter(|rest| !rest.is_empty()) else { return Ok(()) };
+                let Some(share) = shares.get(next.fetch_add(1, Ordering::Relaxed)) else { return Ok(()) };
                 let mut worker = Worker { search: self, notes: Vec::new() };
-                let results = worker.work(&rest[..rest.len().min(shares)], finish)?;
-                let share = Done { start, results, notes: worker.notes };
+                let results = worker.work(&asked[share.clone()], finish)?;
+                let share = Done { start: share.start, results, notes: worker.notes };
                 done.lock().unwrap_or_else(PoisonError::into_inner).push(share);
             }
         })?;
@@ -94,11 +98,18 @@ impl Search<'_> {
         Ok(results)
     }
 
-    /// How many records a thread takes at a time: a call's worth, or less, so that all threads end at about the same time.
-    fn shares(&self, count: usize) -> usize {
-        let threads = self.context.threads.max(1);
-        let calls = count.div_ceil(self.pace.size()).next_multiple_of(threads);
-        count.div_ceil(calls)
+    /// What a thread takes at a time: a call's worth, and less towards the end, so that all threads end at about the same time.
+    fn shares(&self, count: usize) -> Vec<Range<usize>> {
+        let (threads, most) = (self.context.threads.max(1), self.pace.size());
+        let mut shares = Vec::new();
+        let mut start = 0;
+        while start < count {
+            let even = (count - start).div_ceil(threads);
+            let end = count.min(start + even.max(SHARE_MIN).min(most));
+            shares.push(start..end);
+            start = end;
+        }
+        shares
     }
 
     /// Runs `work` on as many threads as there are, at most one for each of `shares`; all count with one counter.
@@ -135,17 +146,17 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn work<T>(
         &mut self,
-        asked: &[Asked<'_>],
+        asked: &[impl Ask],
         finish: &dyn Fn(Result<Answer, Fault>) -> T,
     ) -> Result<Vec<T>, StageError> {
         let mut results: Vec<Option<T>> = Vec::with_capacity(asked.len());
         let (mut places, mut ids, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         for (place, asked) in asked.iter().enumerate() {
             let (reads, blobs) = (&self.search.ready.reads, self.search.context.blobs);
-            match convert::lower(asked.record, asked.content.clone(), reads, blobs) {
+            match convert::lower(asked.record(), asked.content(), reads, blobs) {
                 Ok(row) => {
                     places.push(place);
-                    ids.push(&*asked.record.id);
+                    ids.push(&*asked.record().id);
                     rows.push(row);
                     results.push(None);
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ruminate_flow::error::StageError;
 use ruminate_flow::model::Model;
-use ruminate_flow::record::{Fields, Value};
+use ruminate_flow::record::{Fields, Record, Value};
 use ruminate_flow::stage::{Dropped, Outcome, RecordStage, Row, StageContext, Unit};
 
 use crate::call::{self, CallError};
@@ -13,7 +13,7 @@ use crate::convert;
 use crate::host::{self, Score, Verdict};
 use crate::pace::Pace;
 use crate::ready::Ready;
-use crate::search::{Answer, Asked, Fault, Search};
+use crate::search::{Answer, Ask, Fault, Search};
 
 /// A plugin with its configuration.
 pub(crate) struct PluginStage {
@@ -34,19 +34,26 @@ impl RecordStage for PluginStage {
         _models: &BTreeMap<&'static str, Arc<Model>>,
         context: &StageContext<'_>,
     ) -> Result<Vec<Outcome>, StageError> {
-        let asked = |unit: &'_ Unit| match unit.records.as_slice() {
-            [_] => Ok(unit.content.short()),
-            records => Err(StageError::failed(format!("a plugin takes units of one record, not of {}", records.len()))),
-        };
-        let contents = units.iter().map(asked).collect::<Result<Vec<_>, _>>()?;
-        let records = units.iter().flat_map(|unit| &unit.records);
-        let asked: Vec<_> = records.zip(contents).map(|(record, content)| Asked { record, content }).collect();
+        if let Some(unit) = units.iter().find(|unit| unit.records.len() != 1) {
+            let count = unit.records.len();
+            return Err(StageError::failed(format!("a plugin takes units of one record, not of {count}")));
+        }
         let search = Search { ready: &self.ready, pace: &self.pace, context };
-        search.run(&asked, &|answer| match answer {
+        search.run(units, &|answer| match answer {
             Ok(answer) => self.outcome(answer, context).unwrap_or_else(|error| outcome_of(&error)),
             Err(Fault::Call(error)) => outcome_of(&error),
             Err(fault) => Outcome::Failed { reason: fault.reason() },
         })
+    }
+}
+
+impl Ask for Unit {
+    fn record(&self) -> &Record {
+        &self.records[0]
+    }
+
+    fn content(&self) -> String {
+        self.content.short()
     }
 }
 
