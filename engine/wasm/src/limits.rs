@@ -2,9 +2,10 @@
 //! tables is in `caps`. Knows nothing of records or worlds.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rayon::ThreadPool;
 use ruminate_flow::event::Cancel;
 use wasmtime::{Config, Engine};
 
@@ -111,6 +112,26 @@ fn config(limits: &Limits) -> Config {
 /// A thread whose stack holds the plugin's frames and the host's.
 pub(crate) fn thread(limits: &Limits) -> std::thread::Builder {
     std::thread::Builder::new().name("plugin".to_owned()).stack_size(HOST_STACK_BYTES + limits.stack_bytes)
+}
+
+/// As many such threads, kept for the next records: to start threads for every hand-out costs the fast plugins a tenth.
+///
+/// # Errors
+/// The system's, if it has no more threads.
+pub(crate) fn pool(limits: &Limits, threads: usize) -> Result<Arc<ThreadPool>, PluginError> {
+    type Pools = Mutex<BTreeMap<(usize, usize), Arc<ThreadPool>>>;
+    static POOLS: Pools = Mutex::new(BTreeMap::new());
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (threads, limits.stack_bytes);
+    if let Some(pool) = pools.get(&key) {
+        return Ok(Arc::clone(pool));
+    }
+    let builder =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(HOST_STACK_BYTES + limits.stack_bytes);
+    let pool = builder.thread_name(|_| "plugin".to_owned()).build();
+    let pool = Arc::new(pool.map_err(|error| PluginError::Engine(format!("no threads for plugins: {error}")))?);
+    pools.insert(key, Arc::clone(&pool));
+    Ok(pool)
 }
 
 /// Does `work` on such a thread: how much is left of the caller's stack is not known.

@@ -5,6 +5,7 @@
 //! the records stand alone, and only what a record does alone is held against it.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -118,22 +119,25 @@ impl Search<'_> {
         shares: usize,
         work: &(dyn Fn(&AtomicUsize) -> Result<(), StageError> + Sync),
     ) -> Result<(), StageError> {
+        let count = self.context.threads.clamp(1, shares);
+        // Few sizes, so that few pools are kept.
+        let pool = limits::pool(&self.ready.limits, count.next_power_of_two()).map_err(StageError::failed)?;
         let next = AtomicUsize::new(0);
-        let next = &next;
-        std::thread::scope(|scope| {
-            let spawn = |_| limits::thread(&self.ready.limits).spawn_scoped(scope, move || work(next));
-            let threads: Vec<_> = (0..self.context.threads.clamp(1, shares)).map(spawn).collect();
-            let mut ended = Ok(());
-            for thread in threads {
-                let result = match thread.map(|thread| thread.join()) {
-                    Ok(Ok(result)) => result,
-                    Ok(Err(_)) => Err(StageError::failed("a thread of the plugin host panicked")),
-                    Err(error) => Err(StageError::failed(format!("no thread for a plugin: {error}"))),
-                };
-                ended = ended.and(result);
+        let ended = Mutex::new(Ok(()));
+        pool.scope(|scope| {
+            for _ in 0..count {
+                scope.spawn(|_| {
+                    let worked = catch_unwind(AssertUnwindSafe(|| work(&next)));
+                    let worked =
+                        worked.unwrap_or_else(|_| Err(StageError::failed("a thread of the plugin host panicked")));
+                    let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+                    if ended.is_ok() {
+                        *ended = worked;
+                    }
+                });
             }
-            ended
-        })
+        });
+        ended.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
