@@ -13,6 +13,7 @@ mod partial;
 mod plugin_failures;
 mod plugins;
 mod readme;
+mod rewards;
 mod smoke;
 mod store;
 mod streaming;

@@ -18,6 +18,7 @@ use serde_json::Value as Json;
 
 use crate::digest::{Digest, DigestBuilder};
 use crate::graph::{Graph, Node};
+use crate::options::{OptionKind, SCORER_PACE};
 use crate::record::{Record, Value};
 #[cfg(doc)]
 use crate::stage::Stage;
@@ -65,10 +66,15 @@ impl NodeKey {
     pub fn of(graph: &Graph, node: &Node, models: &BTreeMap<&'static str, Digest>) -> NodeKey {
         let mut options = BTreeMap::new();
         for spec in node.option_specs.iter().filter(|spec| spec.identity) {
-            let value = match node.options.files.get(spec.name) {
+            let mut value = match node.options.files.get(spec.name) {
                 Some(files) => Json::from(files.iter().map(|file| file.digest.to_string()).collect::<Vec<_>>()),
                 None => node.options.values.get(spec.name).cloned().unwrap_or(Json::Null),
             };
+            if let (OptionKind::Scores, Json::Object(entries)) = (spec.kind, &mut value) {
+                for settings in entries.values_mut().filter_map(Json::as_object_mut) {
+                    settings.retain(|name, _| !SCORER_PACE.contains(&name.as_str()));
+                }
+            }
             options.insert(spec.name.to_owned(), value);
         }
         NodeKey {

@@ -105,6 +105,10 @@ impl OptionSpec {
     }
 }
 
+/// What a table of an [`OptionKind::Scores`] option may hold that says how a scorer goes about it, not what it gives: no part
+/// of the key, like the options of that name of a plugin's node.
+pub(crate) const SCORER_PACE: [&str; 2] = ["batch", "timeout-ms"];
+
 /// The name in [`Options::files`] of the plugin that the entry `name` of the [`OptionKind::Scores`] option `option` names.
 pub fn scorer_file(option: &str, name: &str) -> String {
     format!("{option}.{name}.plugin")

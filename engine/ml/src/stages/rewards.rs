@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ruminate_flow::diagnostic::nearest;
 use ruminate_flow::error::StageError;
 use ruminate_flow::options::{Options, scorer_file};
 use ruminate_flow::record::{FieldKind, Record, Schema, Value};
@@ -22,6 +23,9 @@ const BUILT_IN: [&str; 2] = ["accuracy", "format"];
 
 /// Names that the figures of a step have already: `reward_mean`, `reward_std`.
 const TAKEN: [&str; 2] = ["mean", "std"];
+
+/// The keys of a plugin's reward that are not the plugin's.
+const OWN: [&str; 3] = ["plugin", "weight", "fallback"];
 
 /// What a completion gives to a scorer beside its prompt's record, named as `reasoning-sample` names it.
 const REASONING: &str = "reasoning";
@@ -207,6 +211,15 @@ impl Scored {
         let mut settings: Map<String, Json> = settings.as_object().cloned().unwrap_or_default();
         settings.remove("plugin");
         let mut complaints = Vec::new();
+        // The scorer knows its own settings; what is near one of ours is ours.
+        settings.retain(|key, _| {
+            let near = nearest(key, OWN.into_iter()).filter(|near| near != key);
+            if let Some(near) = near {
+                let message = format!("unknown key `{key}` of a reward: did you mean `{near}`?");
+                complaints.push(Complaint::about(&place(key), message));
+            }
+            near.is_none()
+        });
         let mut number = |key: &str| match settings.remove(key).map(|value| value.as_f64()) {
             Some(None) => {
                 complaints.push(Complaint::about(&place(key), format!("`{}` takes a number", place(key))));
