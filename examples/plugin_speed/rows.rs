@@ -113,7 +113,7 @@ fn text(words: &[&str], random: &mut ChaCha12Rng) -> String {
     let mut text = String::with_capacity(TEXT_BYTES + 16);
     while text.len() < TEXT_BYTES {
         text.push_str(words.choose(random).copied().unwrap_or_default());
-        text.push(if text.len() % 97 == 0 { '\n' } else { ' ' });
+        text.push(if text.len().is_multiple_of(97) { '\n' } else { ' ' });
     }
     text
 }

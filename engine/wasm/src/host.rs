@@ -247,9 +247,9 @@ impl Start {
     /// Whether the function of the world has the type that it should have.
     fn check_type(&self, store: &mut Store<HostState>, instance: &Instance) -> wasmtime::Result<()> {
         match self.world {
-            World::Filter => instance.get_typed_func(store, &self.function).map(|_: Function<'_, Verdict>| ()),
-            World::Mapper => instance.get_typed_func(store, &self.function).map(|_: Function<'_, Vec<Row>>| ()),
-            World::Reward => instance.get_typed_func(store, &self.function).map(|_: Function<'_, Score>| ()),
+            World::Filter => instance.get_typed_func(store, self.function).map(|_: Function<'_, Verdict>| ()),
+            World::Mapper => instance.get_typed_func(store, self.function).map(|_: Function<'_, Vec<Row>>| ()),
+            World::Reward => instance.get_typed_func(store, self.function).map(|_: Function<'_, Score>| ()),
         }
     }
 

@@ -228,7 +228,7 @@ fn a_trial_answers_row_by_row() {
     let table = folder.path().join("rows.csv");
     std::fs::write(&table, "id,reasoning\na,1\nb,2 3 4\n7,\n").expect("the folder can be written");
     let path = plugins().join("max-words.wasm");
-    let trial = Trial::open(&path, json!({ "max": 2 }), Limits::default()).ok().expect("the config is right");
+    let trial = Trial::open(&path, json!({ "max": 2 }), Limits::default()).expect("the config is right");
     let answers = |limit| {
         let mut lines = Vec::new();
         let tally = trial.run(&table, limit, &|_| {}, &mut |answer| {

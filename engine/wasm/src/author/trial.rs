@@ -244,7 +244,7 @@ impl Trial {
                 None => return Err(AuthorError::Input(missing_field(&shown.to_string(), name, kind, &schema))),
             };
             // Cells are text to begin with: a column of numbers can be read as text.
-            if !kind.accepts(given) && !(cells && *kind == FieldKind::Text) {
+            if !(kind.accepts(given) || cells && *kind == FieldKind::Text) {
                 return Err(AuthorError::Input(format!(
                     "the field `{name}` of `{shown}` is {given}, and the plugin reads {kind}"
                 )));

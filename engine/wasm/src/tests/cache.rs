@@ -258,7 +258,7 @@ fn bytes_of_another_digest_are_never_kept() {
         Digest::of(&plugin("one")),
         &read,
     );
-    let error = loaded.err().expect("refused").to_string();
+    let error = loaded.expect_err("refused").to_string();
     assert_eq!(error, "the plugin file changed while it was read: run the command again");
     assert!(place.files("code").is_empty());
 }

@@ -77,7 +77,7 @@ fn configure_has_a_deadline_of_its_own() {
     let bytes = Guest { configure, body: &body, ..Guest::default() }.component("filter");
     let limits = Limits { setup_timeout: Duration::from_millis(40), ..Limits::for_check() };
     let plugin = Plugin::load_with(&limits, Digest::of(&bytes), &|| Ok(bytes.clone())).expect("a plugin");
-    let error = plugin.configure("{}", &limits).err().expect("it never ends");
+    let error = plugin.configure("{}", &limits).expect_err("it never ends");
     assert_eq!(error, CallError::Timeout(40));
     assert_eq!(setup_reason(&error), "plugin ran longer than 0.04 s");
 }

@@ -187,8 +187,8 @@ fn module(messages: &str, manifest: &Path) -> Option<PathBuf> {
         message["reason"] == "compiler-artifact" && of_manifest
     });
     let files = made.flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default());
-    let files = files.filter_map(|file| file.as_str().map(PathBuf::from));
-    files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm")).last()
+    let mut files = files.filter_map(|file| file.as_str().map(PathBuf::from));
+    files.rfind(|file| file.extension().is_some_and(|extension| extension == "wasm"))
 }
 
 /// What to install.
