@@ -192,7 +192,7 @@ impl Plugin {
         limits::on_thread(limits, ask).map_err(|error| CallError::Host(error.to_string()))?
     }
 
-    /// Starts the plugin afresh, configures it and calls it once on all `rows`, on a thread of [`limits::thread`].
+    /// Starts the plugin afresh, configures it and calls it once on all `rows`, on a thread of [`limits::pool`].
     ///
     /// Only the call itself burns the fuel of `limits`. The log comes back whatever the outcome. A call that goes on for
     /// long after a stop was asked for is cut off, as if it had run past its deadline.

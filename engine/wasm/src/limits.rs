@@ -109,12 +109,7 @@ fn config(limits: &Limits) -> Config {
     config
 }
 
-/// A thread whose stack holds the plugin's frames and the host's.
-pub(crate) fn thread(limits: &Limits) -> std::thread::Builder {
-    std::thread::Builder::new().name("plugin".to_owned()).stack_size(HOST_STACK_BYTES + limits.stack_bytes)
-}
-
-/// As many such threads, kept for the next records: to start threads for every hand-out costs the fast plugins a tenth.
+/// So many threads whose stacks hold the plugin's frames and the host's, kept for the next records: to start threads for every hand-out costs the fast plugins a tenth.
 ///
 /// # Errors
 /// The system's, if it has no more threads.
@@ -126,20 +121,25 @@ pub(crate) fn pool(limits: &Limits, threads: usize) -> Result<Arc<ThreadPool>, P
     if let Some(pool) = pools.get(&key) {
         return Ok(Arc::clone(pool));
     }
-    let builder =
-        rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(HOST_STACK_BYTES + limits.stack_bytes);
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(thread_stack_bytes(limits));
     let pool = builder.thread_name(|_| "plugin".to_owned()).build();
     let pool = Arc::new(pool.map_err(|error| PluginError::Engine(format!("no threads for plugins: {error}")))?);
     pools.insert(key, Arc::clone(&pool));
     Ok(pool)
 }
 
-/// Does `work` on such a thread: how much is left of the caller's stack is not known.
+/// What a thread's stack needs to hold the plugin's frames and the host's.
+fn thread_stack_bytes(limits: &Limits) -> usize {
+    HOST_STACK_BYTES + limits.stack_bytes
+}
+
+/// Does `work` on a thread like these: how much is left of the caller's stack is not known.
 ///
 /// # Errors
 /// The system's, if it has no more threads; a panic in `work`, a defect of the host.
 pub(crate) fn on_thread<T: Send>(limits: &Limits, work: impl FnOnce() -> T + Send) -> Result<T, PluginError> {
-    std::thread::scope(|scope| match thread(limits).spawn_scoped(scope, work) {
+    let thread = std::thread::Builder::new().name("plugin".to_owned()).stack_size(thread_stack_bytes(limits));
+    std::thread::scope(|scope| match thread.spawn_scoped(scope, work) {
         Ok(thread) => thread.join().map_err(|_| PluginError::Engine("a thread of the plugin host panicked".to_owned())),
         Err(error) => Err(PluginError::Engine(format!("no thread for a plugin: {error}"))),
     })

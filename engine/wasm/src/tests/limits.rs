@@ -129,3 +129,16 @@ fn a_mix_of_good_and_bad_records_comes_out_the_same_in_every_batch() {
         assert_eq!(outcomes(batch, threads), alone, "batch {batch}, {threads} threads");
     }
 }
+
+#[test]
+fn the_default_limits_need_no_clock() {
+    let default = |name: &str| {
+        let kinds = crate::kinds();
+        let option = kinds[0].options().iter().find(|option| option.name == name).expect("an option");
+        option.default.and_then(|default| default.parse().ok()).expect("a number")
+    };
+    let timeout = Duration::from_millis(default("timeout-ms"));
+    let limits = Limits { fuel: default("fuel"), timeout, ..Limits::for_check() };
+    assert!(!limits.need_clock());
+    assert!(Limits { fuel: limits.fuel + 1, ..limits }.need_clock(), "raise both or neither");
+}
