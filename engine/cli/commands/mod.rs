@@ -4,6 +4,7 @@ mod check;
 mod export;
 mod kinds;
 mod model;
+mod model_init;
 mod plan;
 mod plugin;
 mod results;

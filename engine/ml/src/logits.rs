@@ -10,7 +10,9 @@ use serde_json::Value as Json;
 
 use crate::chat::Processor;
 use crate::model::{Model, Padding, Sequence};
+use crate::stop::Stop;
 use crate::types::{Message, ModelFiles};
+use crate::weights::Storage;
 use crate::{Error, Result};
 
 /// The logits of the model in `files` for a chat in the OpenAI form (`image_url.url`: a path, relative to `folder`, or a data
@@ -23,7 +25,7 @@ use crate::{Error, Result};
 pub fn logits_of_chat(files: &ModelFiles, chat: &Json, folder: &Path, device: &Device) -> Result<Vec<u8>> {
     let messages = Message::from_json(chat, &mut |url| load(url, folder))?;
     let prompt = Processor::load(files)?.encode(&messages, false)?;
-    let model = Model::load(files, device)?;
+    let model = Model::load_until(files, device, Storage::Automatic, Stop::NEVER)?;
     let images: Vec<_> = prompt.images.iter().map(AsRef::as_ref).collect();
     let features = model.encode_images(&images)?;
     let order: Vec<usize> = (0..images.len()).collect();

@@ -5,19 +5,20 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Visitor;
 use super::kernels::{Visibility, attend, swiglu};
+use super::weight::Weight;
 use crate::device::is_cpu;
 
 /// `x W^T + b`.
 #[derive(Clone, Debug)]
 pub(super) struct Linear {
-    weight: Tensor<2>,
+    weight: Weight,
     bias: Option<Tensor<1>>,
 }
 
 impl Linear {
     /// A layer whose values are still to be put in by a visitor.
     pub(super) fn empty(bias: bool, device: &Device) -> Self {
-        Linear { weight: Tensor::zeros([1, 1], device), bias: bias.then(|| Tensor::zeros([1], device)) }
+        Linear { weight: Weight::empty(device), bias: bias.then(|| Tensor::zeros([1], device)) }
     }
 
     pub(super) fn visit(&mut self, path: &str, visitor: &mut dyn Visitor) {
@@ -28,7 +29,7 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let output = product(input, &self.weight);
+        let output = self.weight.product(input);
         match &self.bias {
             Some(bias) => output + bias.clone().unsqueeze(),
             None => output,

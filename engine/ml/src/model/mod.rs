@@ -5,12 +5,14 @@
 //! two inner layers of an MLP.
 
 mod batch;
+pub mod half;
 mod kernels;
 mod layers;
 pub mod parameters;
 pub mod positions;
 mod text;
 mod vision;
+mod weight;
 
 #[cfg(test)]
 mod reference_tests;
@@ -28,10 +30,12 @@ use self::positions::text_angles;
 pub(crate) use self::text::KvCache;
 use self::text::TextModel;
 use self::vision::{VisionTower, indices};
+use self::weight::Weight;
 use crate::config::ModelConfig;
 use crate::stop::Stop;
 use crate::types::{ImagePatches, ModelFiles};
-use crate::{Error, Result, weights};
+use crate::weights::{self, Storage};
+use crate::{Error, Result};
 
 /// A model. A copy shares the tensors.
 #[derive(Clone, Debug)]
@@ -67,7 +71,7 @@ impl ImageFeatures {
 /// Goes through a model's parameters in the order of [`parameters::specs`].
 pub(crate) trait Visitor {
     /// A weight or an embedding table.
-    fn matrix(&mut self, name: &str, tensor: &mut Tensor<2>);
+    fn matrix(&mut self, name: &str, weight: &mut Weight);
     /// A bias or a scale.
     fn vector(&mut self, name: &str, tensor: &mut Tensor<1>);
 }
@@ -76,37 +80,43 @@ pub(crate) trait Visitor {
 struct Replace<'a>(&'a mut dyn FnMut(&str, Parameter) -> Parameter);
 
 impl Visitor for Replace<'_> {
-    fn matrix(&mut self, name: &str, tensor: &mut Tensor<2>) {
-        match (self.0)(name, Parameter::Matrix(tensor.clone())) {
-            Parameter::Matrix(new) => *tensor = new,
+    fn matrix(&mut self, name: &str, weight: &mut Weight) {
+        let old = match &*weight {
+            Weight::Full(tensor) => Parameter::Matrix(tensor.clone()),
+            Weight::Half(matrix) => Parameter::Half(matrix.clone()),
+        };
+        *weight = match (self.0)(name, old) {
+            Parameter::Matrix(tensor) => Weight::Full(tensor),
+            Parameter::Half(matrix) => Weight::Half(matrix),
             Parameter::Vector(_) => panic!("`{name}` is a matrix and was to be replaced by a vector"),
-        }
+        };
     }
 
     fn vector(&mut self, name: &str, tensor: &mut Tensor<1>) {
         match (self.0)(name, Parameter::Vector(tensor.clone())) {
             Parameter::Vector(new) => *tensor = new,
-            Parameter::Matrix(_) => panic!("`{name}` is a vector and was to be replaced by a matrix"),
+            Parameter::Matrix(_) | Parameter::Half(_) => {
+                panic!("`{name}` is a vector and was to be replaced by a matrix")
+            }
         }
     }
 }
 
 impl Model {
-    /// Loads a model, or draws one when `files.init` is a seed.
+    /// Loads a model in f32, or draws one when `files.init` is a seed.
     ///
     /// # Errors
     /// When `config.json` or the weights are missing or unusable.
     pub fn load(files: &ModelFiles, device: &Device) -> Result<Self> {
-        Self::load_until(files, device, Stop::NEVER)
+        Self::load_until(files, device, Storage::F32, Stop::NEVER)
     }
 
-    /// As [`Model::load`]; `stop` is asked between pieces of a file and between tensors.
+    /// As [`Model::load`], with the storage that is asked for; `stop` is asked between pieces of a file and between tensors.
     ///
     /// # Errors
     /// As [`Model::load`], and [`Error::Stopped`] after a stop.
-    pub fn load_until(files: &ModelFiles, device: &Device, stop: Stop<'_>) -> Result<Self> {
-        let config = ModelConfig::load(files)?;
-        let parameters = weights::load(files, &config, device, stop)?;
+    pub fn load_until(files: &ModelFiles, device: &Device, storage: Storage, stop: Stop<'_>) -> Result<Self> {
+        let (config, parameters) = weights::load(files, ModelConfig::load(files)?, device, storage, stop)?;
         Ok(Self::from_parameters(config, parameters, device))
     }
 

@@ -4,17 +4,18 @@ use burn::tensor::{Device, Int, Tensor};
 
 use super::Visitor;
 use super::kernels::Visibility;
-use super::layers::{GatedMlp, Linear, RmsNorm, Rotary, product, project};
+use super::layers::{GatedMlp, Linear, RmsNorm, Rotary, project};
+use super::weight::Weight;
 use crate::config::TextConfig;
 
 /// The language model.
 #[derive(Clone, Debug)]
 pub(super) struct TextModel {
-    embed_tokens: Tensor<2>,
+    embed_tokens: Weight,
     layers: Vec<Layer>,
     norm: RmsNorm,
     /// None when the head is the embedding table.
-    head: Option<Tensor<2>>,
+    head: Option<Weight>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,10 +37,10 @@ impl TextModel {
             mlp: GatedMlp::empty(false, device),
         };
         TextModel {
-            embed_tokens: Tensor::zeros([1, 1], device),
+            embed_tokens: Weight::empty(device),
             layers: (0..config.layers).map(|_| layer()).collect(),
             norm: RmsNorm::empty(config.rms_norm_eps, device),
-            head: (!config.tied).then(|| Tensor::zeros([1, 1], device)),
+            head: (!config.tied).then(|| Weight::empty(device)),
         }
     }
 
@@ -61,7 +62,7 @@ impl TextModel {
 
     /// The embeddings of tokens, `[tokens, width]`.
     pub(super) fn embed(&self, tokens: Tensor<1, Int>) -> Tensor<2> {
-        self.embed_tokens.clone().select(0, tokens)
+        self.embed_tokens.select(tokens)
     }
 
     /// Final hidden states `[rows * length, width]` of embeddings of the same shape.
@@ -96,7 +97,7 @@ impl TextModel {
 
     /// Logits `[n, vocabulary]` of hidden states `[n, width]`.
     pub(super) fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        product(hidden, self.head.as_ref().unwrap_or(&self.embed_tokens))
+        self.head.as_ref().unwrap_or(&self.embed_tokens).product(hidden)
     }
 }
 

@@ -4,8 +4,9 @@
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use super::Visitor;
-use super::layers::{GatedMlp, Heads, Linear, RmsNorm, Rotary, product, project};
+use super::layers::{GatedMlp, Heads, Linear, RmsNorm, Rotary, project};
 use super::positions::{patch_angles, window_order};
+use super::weight::Weight;
 use crate::config::VisionConfig;
 use crate::types::ImagePatches;
 use crate::{Error, Result};
@@ -16,7 +17,7 @@ const EPSILON: f64 = 1e-6;
 #[derive(Clone, Debug)]
 pub(super) struct VisionTower {
     config: VisionConfig,
-    patch_embed: Tensor<2>,
+    patch_embed: Weight,
     blocks: Vec<Block>,
     merger: Merger,
 }
@@ -48,7 +49,7 @@ impl VisionTower {
         };
         VisionTower {
             config: config.clone(),
-            patch_embed: Tensor::zeros([1, 1], device),
+            patch_embed: Weight::empty(device),
             blocks: (0..config.depth).map(|_| block()).collect(),
             merger: Merger {
                 norm: RmsNorm::empty(EPSILON, device),
@@ -94,7 +95,7 @@ impl VisionTower {
         let rotary = Rotary::new(&plan.angles, heads, device);
         let windows = Segments::new(plan.windows, &rotary, device);
         let whole = Segments::new(plan.whole, &rotary, device);
-        let mut hidden = product(Tensor::<2>::from_data(pixels, device), &self.patch_embed);
+        let mut hidden = self.patch_embed.product(Tensor::from_data(pixels, device));
         for (index, block) in self.blocks.iter().enumerate() {
             let full = self.config.full_attention_blocks.contains(&index);
             hidden = block.forward(hidden, if full { &whole } else { &windows });

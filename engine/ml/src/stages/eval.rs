@@ -157,7 +157,7 @@ impl SetStage for Evaluation {
         let truth = |problem| self.truth(problem);
         let truths: Vec<String> = problems.iter().map(truth).collect::<Result<_, _>>()?;
         let mut items = self.resume(problems, context)?;
-        let loaded = Loaded::load(&input.models["model"], &self.prompting, context)?;
+        let loaded = Loaded::for_inference(&input.models["model"], &self.prompting, context)?;
         let mut last_checkpoint = Instant::now();
         let done = items.len() / samples;
         context.progress.report(done as u64, Some(problems.len() as u64), "problems", "");
