@@ -52,9 +52,12 @@ impl Template {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| Error::chat(error.to_string()))?);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> std::result::Result<String, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        });
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> std::result::Result<String, minijinja::Error> {
+                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
         environment.add_filter("ruminate_learned", mark_learned);
         let (source, marks_learned) = replace_generation(&source);
         environment
@@ -189,10 +192,9 @@ fn template_source(files: &ModelFiles) -> Result<(&'static str, String)> {
             Some(Value::Array(list)) => {
                 let named = list.iter().find(|entry| entry["name"] == "default");
                 let source = named.and_then(|entry| entry["template"].as_str());
-                let missing = "`chat_template` is a list, expected one entry with the `name` `default` and a `template`";
-                return source
-                    .map(|source| (file, source.to_owned()))
-                    .ok_or_else(|| Error::model_file(file, missing));
+                let missing =
+                    "`chat_template` is a list, expected one entry with the `name` `default` and a `template`";
+                return source.map(|source| (file, source.to_owned())).ok_or_else(|| Error::model_file(file, missing));
             }
             Some(_) => return Err(Error::model_file(file, "`chat_template` is no text, expected a Jinja template")),
         }

@@ -74,9 +74,9 @@ fn chats_become_the_texts_tokens_and_labels_of_transformers() {
         assert_eq!(processor.encode(&chat, generate).unwrap().tokens, integers(&case["ids"]), "case {index}");
         // The first number says whether the first token is learned, the others how long it stays so.
         let runs = integers(&case["learned"]);
-        let learned = (0..).zip(&runs[1..]).flat_map(|(run, length)| {
-            std::iter::repeat_n((run + runs[0]) % 2 == 1, *length as usize)
-        });
+        let learned = (0..)
+            .zip(&runs[1..])
+            .flat_map(|(run, length)| std::iter::repeat_n((run + runs[0]) % 2 == 1, *length as usize));
         match processor.encode_conversation(&chat) {
             Ok(example) if !generate => {
                 assert_eq!(example.tokens, integers(&case["ids"]), "case {index}");
@@ -166,10 +166,7 @@ fn image_tokens_that_a_text_writes_out_stay_text() {
     assert_eq!(example.tokens, prompt.tokens);
     let learned = example.tokens.iter().zip(&example.loss_mask).filter(|(_, learned)| **learned);
     let learned: Vec<u32> = learned.map(|(token, _)| *token).collect();
-    assert_eq!(
-        processor.tokenizer().decode(&learned, false).unwrap(),
-        "No <|image_pad|>: \u{1F600}\n<|im_end|>\n"
-    );
+    assert_eq!(processor.tokenizer().decode(&learned, false).unwrap(), "No <|image_pad|>: \u{1F600}\n<|im_end|>\n");
     let completion = processor.encode_completion(&Prompt::default(), "No <|image_pad|>").unwrap();
     assert!(!completion.tokens.contains(&token));
 }
@@ -210,7 +207,10 @@ fn templates_and_chats_that_cannot_be_used_say_why() {
     assert_eq!(image, "chat: the chat template wrote 1 image tokens for 0 images: expected one for each");
     let forgets = load("{% for m in messages %}{{ m.content if loop.last }};{% endfor %}").unwrap();
     let message = forgets.encode_conversation(&chat).unwrap_err().to_string();
-    assert!(message.starts_with("chat: message 1: the chat template writes the turns before it otherwise"), "{message}");
+    assert!(
+        message.starts_with("chat: message 1: the chat template writes the turns before it otherwise"),
+        "{message}"
+    );
     let silent = processor().encode_conversation(&chat[..1]).unwrap_err().to_string();
     assert_eq!(silent, "chat: no message has the role `assistant`, so there is nothing to learn");
 }
