@@ -5,6 +5,7 @@ pub mod chat;
 pub mod config;
 pub mod device;
 pub mod error;
+pub mod footprint;
 pub mod generate;
 pub mod image;
 pub mod logits;
