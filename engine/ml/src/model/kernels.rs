@@ -52,7 +52,7 @@ impl Visibility {
 
 /// Work that is compiled for the widest vectors of the machine. Its closure must be `#[inline(always)]`, and is called as
 /// `FnMut`: a closure that is passed on as `FnOnce` is compiled apart from the vector code, and then runs 40 times slower.
-struct Vectorised<F>(F);
+pub(super) struct Vectorised<F>(pub(super) F);
 
 impl<F: FnMut()> WithSimd for Vectorised<F> {
     type Output = ();
@@ -181,7 +181,7 @@ fn attend_by_burn(scores: Tensor<4>, values: Tensor<4>, visibility: Option<&Visi
 }
 
 /// The values of a tensor in row-major order, without a copy where it is the only owner.
-fn host_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn host_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data();
     match data.try_into_vec::<f32>() {
         Ok(values) => values,
@@ -197,7 +197,7 @@ fn sigmoid(x: f32) -> f32 {
 /// `e^x` to two units in the last place: `x = n ln 2 + r`, a polynomial in `r`, and `n` put into the exponent. Plain
 /// arithmetic without a branch, so that the compiler makes vectors of it.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     // Adding this rounds to a whole number, which then lies in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;

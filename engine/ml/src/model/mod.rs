@@ -5,6 +5,7 @@
 //! two inner layers of an MLP.
 
 mod batch;
+mod decode;
 mod kernels;
 mod layers;
 pub mod parameters;
@@ -21,11 +22,11 @@ use std::sync::Arc;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 
 pub use self::batch::{Batch, Padding, Sequence};
+pub(crate) use self::decode::{Encoded, Prefix, Rows, Shown, exponentials};
 use self::kernels::Visibility;
 use self::layers::{Heads, Rotary};
 pub use self::parameters::Parameter;
 use self::positions::text_angles;
-pub(crate) use self::text::KvCache;
 use self::text::TextModel;
 use self::vision::{VisionTower, indices};
 use crate::config::ModelConfig;
@@ -40,6 +41,8 @@ pub struct Model {
     device: Device,
     visual: Option<VisionTower>,
     text: TextModel,
+    /// Whether the matrices are laid out by columns; see [`Model::laid_out_for_sampling`].
+    for_sampling: bool,
 }
 
 /// The features of images one after the other. They carry the gradients of the vision tower, so sequences that share
@@ -117,6 +120,7 @@ impl Model {
             visual: config.vision.as_ref().map(|vision| VisionTower::empty(vision, device)),
             text: TextModel::empty(&config.text, device),
             config: Arc::new(config),
+            for_sampling: false,
         };
         let mut values = values.into_iter();
         model.map_parameters(&mut |name, empty| match values.next() {
@@ -146,6 +150,11 @@ impl Model {
             parameter
         });
         all
+    }
+
+    /// The number of values of all parameters.
+    pub fn values(&self) -> usize {
+        parameters::specs(&self.config).iter().map(|spec| spec.dims.iter().product::<usize>()).sum()
     }
 
     /// Puts what `replace` makes of each parameter in its place, in the order of [`Model::parameters`].
@@ -225,7 +234,7 @@ impl Model {
     /// # Errors
     /// When the batch was laid out for other features.
     pub fn forward(&self, batch: &Batch, features: &ImageFeatures) -> Result<Tensor<3>> {
-        let hidden = self.hidden(batch, features, None)?;
+        let hidden = self.hidden(batch, features)?;
         Ok(hidden.reshape([batch.rows, batch.width, self.config.text.hidden_size]))
     }
 
@@ -234,38 +243,29 @@ impl Model {
         self.text.logits(hidden)
     }
 
-    /// Final hidden states `[rows * width, hidden]`; a cache keeps the keys and values.
-    pub(crate) fn hidden(
-        &self,
-        batch: &Batch,
-        features: &ImageFeatures,
-        cache: Option<&mut KvCache>,
-    ) -> Result<Tensor<2>> {
+    /// Final hidden states `[rows * width, hidden]`.
+    pub(crate) fn hidden(&self, batch: &Batch, features: &ImageFeatures) -> Result<Tensor<2>> {
+        let embedded = self.embedded(batch, features)?;
+        let rotary = self.rotary(&batch.positions);
+        let visibility = Visibility::new(batch.starts.clone(), batch.width);
+        Ok(self.text.forward(embedded, batch.rows, &rotary, &visibility))
+    }
+
+    /// The embeddings of all places, `[rows * width, hidden]`.
+    fn embedded(&self, batch: &Batch, features: &ImageFeatures) -> Result<Tensor<2>> {
         let text = self.text.embed(integers(&batch.text, &self.device));
-        let embedded = match (&batch.sources, &features.rows) {
-            (None, _) => text,
+        match (&batch.sources, &features.rows) {
+            (None, _) => Ok(text),
             (Some(sources), Some(rows)) => {
                 let table = Tensor::cat(vec![text, rows.clone()], 0);
                 let last = table.dims()[0] as i64;
                 if sources.iter().any(|source| *source >= last) {
                     return Err(Error::input("the batch was laid out for other image features"));
                 }
-                table.select(0, integers(sources, &self.device))
+                Ok(table.select(0, integers(sources, &self.device)))
             }
-            (Some(_), None) => return Err(Error::input("the batch holds images, but there are no image features")),
-        };
-        let rotary = self.rotary(&batch.positions);
-        let visibility = Visibility::new(batch.starts.clone(), batch.width);
-        Ok(self.text.forward(embedded, batch.rows, &rotary, &visibility, cache))
-    }
-
-    /// Final hidden states `[rows, hidden]` of one more token per row of the cache.
-    pub(crate) fn next_hidden(&self, tokens: &[u32], positions: &[u32], cache: &mut KvCache) -> Tensor<2> {
-        let tokens: Vec<i64> = tokens.iter().map(|token| i64::from(*token)).collect();
-        let positions: Vec<[u32; 3]> = positions.iter().map(|position| [*position; 3]).collect();
-        let visibility = Visibility::new(vec![0; tokens.len()], 1);
-        let embedded = self.text.embed(integers(&tokens, &self.device));
-        self.text.forward(embedded, tokens.len(), &self.rotary(&positions), &visibility, Some(cache))
+            (Some(_), None) => Err(Error::input("the batch holds images, but there are no image features")),
+        }
     }
 
     fn rotary(&self, positions: &[[u32; 3]]) -> Rotary {

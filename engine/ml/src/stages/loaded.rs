@@ -23,6 +23,19 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// As [`Loaded::load`], for sampling alone.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub(super) fn load_for_sampling(
+        model: &ModelAtRest,
+        prompting: &Prompting,
+        context: &StageContext<'_>,
+    ) -> Result<Self, StageError> {
+        let loaded = Self::load(model, prompting, context)?;
+        Ok(Self { model: loaded.model.laid_out_for_sampling(), ..loaded })
+    }
+
     /// Loads `model` onto the device, its processor with the stage's bound on pixels.
     ///
     /// # Errors
@@ -63,7 +76,7 @@ impl Slot {
         }
         // The old one goes before the new one comes: two may not fit.
         *slot = None;
-        let loaded = Arc::new(Loaded::load(model, prompting, context)?);
+        let loaded = Arc::new(Loaded::load_for_sampling(model, prompting, context)?);
         *slot = Some((model.digest, loaded.clone()));
         Ok(loaded)
     }
