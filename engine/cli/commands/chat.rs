@@ -252,7 +252,8 @@ fn interrupted() -> bool {
 /// Says how fast an answer was: the prompt up to the first token, and the tokens after it.
 fn speed(prompt: usize, prompt_seconds: f64, tokens: usize, seconds: f64) {
     let further = tokens.saturating_sub(1);
-    let rate = if further > 0 { format!(", {:.1} tokens/s", further as f64 / seconds.max(1e-9)) } else { String::new() };
+    let rate =
+        if further > 0 { format!(", {:.1} tokens/s", further as f64 / seconds.max(1e-9)) } else { String::new() };
     note(&format!("{prompt} tokens of prompt in {prompt_seconds:.2} s, {tokens} of answer in {seconds:.2} s{rate}"));
 }
 

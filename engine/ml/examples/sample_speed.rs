@@ -52,8 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let prompts: Vec<Prompt> = (0..(rows / group) as usize).map(|index| prompt(index, image_token)).collect();
         let seeds: Vec<u64> = (0..group as u64).collect();
-        let requests: Vec<Request<'_>> =
-            prompts.iter().map(|prompt| Request { prompt, seeds: &seeds }).collect();
+        let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, seeds: &seeds }).collect();
         let sampling = Sampling { temperature, top_p, ..Sampling::greedy(new as usize, &[]) };
         let (start, cpu) = (Instant::now(), cpu_seconds());
         let generations = generate(&model, &requests, &sampling, workers, Stop::NEVER)?;

@@ -3,8 +3,9 @@
 use crate::Result;
 use crate::chat::Processor;
 
-/// Bytes of the longest character: tokens hold one byte at least, so what is no character after as many will not become one.
-const LONGEST: usize = 4;
+/// Tokens that are held at most: as many as the bytes of two characters, and a token has one at least. What forms no character by
+/// then will not become one.
+const HELD: usize = 8;
 
 /// A text in the making.
 pub struct TextStream<'a> {
@@ -26,7 +27,7 @@ impl<'a> TextStream<'a> {
     pub fn push(&mut self, token: u32) -> Result<String> {
         self.held.push(token);
         let text = self.processor.decode(&self.held)?;
-        if text.ends_with(char::REPLACEMENT_CHARACTER) && self.held.len() < LONGEST {
+        if text.ends_with(char::REPLACEMENT_CHARACTER) && self.held.len() < HELD {
             return Ok(String::new());
         }
         self.held.clear();
@@ -53,7 +54,9 @@ mod tests {
     fn characters_come_whole_and_nothing_is_lost() {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/model/tiny");
         let processor = Processor::load(&ModelFiles::from_folder(&folder).unwrap()).unwrap();
-        for text in ["the answer", "\u{4e09}\u{89d2}\u{5f62} \u{1f642}\u{1f642}!", "\u{e9}t\u{e9}", "a\u{fffd}b \u{1f9ee}"] {
+        for text in
+            ["the answer", "\u{4e09}\u{89d2}\u{5f62} \u{1f642}\u{1f642}!", "\u{e9}t\u{e9}", "a\u{fffd}b \u{1f9ee}"]
+        {
             let tokens = processor.tokenizer().encode(text).unwrap();
             let mut stream = TextStream::new(&processor);
             let mut pieces: Vec<String> = tokens.iter().map(|token| stream.push(*token).unwrap()).collect();

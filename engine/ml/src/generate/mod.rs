@@ -175,8 +175,7 @@ pub fn generate_within(
         outcome
     };
     // A GPU's host work, the drawing of tokens, may use all cores.
-    let outcomes =
-        if on_cpu { in_workers(vec![(); workers], workers, |_, ()| run())? } else { vec![run()] };
+    let outcomes = if on_cpu { in_workers(vec![(); workers], workers, |_, ()| run())? } else { vec![run()] };
     let mut results: Vec<Vec<Generation>> =
         requests.iter().map(|request| vec![Generation::default(); request.seeds.len()]).collect();
     for (place, generation) in all_or_error(outcomes)?.into_iter().flatten() {

@@ -87,10 +87,12 @@ impl<'a> Work<'a> {
     /// When a prompt leaves no room for a completion.
     pub(super) fn new(model: &'a Model, requests: &'a [Request<'a>], sampling: &'a Sampling) -> Result<Self> {
         let room = requests.iter().map(|request| sampling.room(model, request.prompt)).collect::<Result<_>>()?;
-        let mut order: Vec<usize> = (0..requests.len()).filter(|request| !requests[*request].seeds.is_empty()).collect();
+        let mut order: Vec<usize> =
+            (0..requests.len()).filter(|request| !requests[*request].seeds.is_empty()).collect();
         // The longest prompts first, so that prompts of one length meet; the queue is taken from its end.
         order.sort_by_key(|request| requests[*request].prompt.tokens.len());
-        let samples = |request: usize| (0..requests[request].seeds.len()).rev().map(move |index| Place { request, index });
+        let samples =
+            |request: usize| (0..requests[request].seeds.len()).rev().map(move |index| Place { request, index });
         let (distinct, shown) = distinct_images(requests);
         let mut needed = vec![0; distinct.len()];
         for request in &order {
@@ -142,7 +144,8 @@ impl<'a> Work<'a> {
                 continue;
             }
             stop.check()?;
-            let tokens: Vec<u32> = streams.iter().filter_map(|stream| stream.generation.tokens.last().copied()).collect();
+            let tokens: Vec<u32> =
+                streams.iter().filter_map(|stream| stream.generation.tokens.last().copied()).collect();
             let positions: Vec<u32> = streams.iter().map(|stream| stream.position).collect();
             streams.iter_mut().for_each(|stream| stream.position += 1);
             let logits = self.model.decode(&mut rows, &tokens, &positions)?;
@@ -276,7 +279,9 @@ impl<'a> Work<'a> {
             generation.tokens.push(token);
             generation.logprobs.push(logprob);
             generation.finished = self.sampling.stop_tokens.contains(&token);
-            on_token(token, logprob) && !generation.finished && generation.tokens.len() < self.room[stream.place.request]
+            on_token(token, logprob)
+                && !generation.finished
+                && generation.tokens.len() < self.room[stream.place.request]
         };
         Ok(streams.iter_mut().zip(drawn).map(push).collect())
     }

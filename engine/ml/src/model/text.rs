@@ -65,7 +65,13 @@ impl TextModel {
     }
 
     /// Final hidden states `[rows * length, width]` of embeddings of the same shape.
-    pub(super) fn forward(&self, hidden: Tensor<2>, rows: usize, rotary: &Rotary, visibility: &Visibility) -> Tensor<2> {
+    pub(super) fn forward(
+        &self,
+        hidden: Tensor<2>,
+        rows: usize,
+        rotary: &Rotary,
+        visibility: &Visibility,
+    ) -> Tensor<2> {
         self.forward_with(hidden, &mut |_, fused| project(fused, rows, rotary).attend(Some(visibility)))
     }
 

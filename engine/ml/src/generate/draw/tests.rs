@@ -23,7 +23,8 @@ fn kept(logits: &[f32], seen: &[u32], sampling: &Sampling) -> (Vec<u32>, Vec<f32
 fn candidates_equal_transformers() {
     let text = include_str!("../../../../../tests/reference/sampling/candidates.json");
     let cases: Value = serde_json::from_str(text).unwrap();
-    let numbers = |value: &Value| value.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect::<Vec<_>>();
+    let numbers =
+        |value: &Value| value.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect::<Vec<_>>();
     for case in cases["cases"].as_array().unwrap() {
         let logits: Vec<f32> = numbers(&case["logits"]).iter().map(|value| *value as f32).collect();
         let seen: Vec<u32> = numbers(&case["seen"]).iter().map(|value| *value as u32).collect();
@@ -66,8 +67,15 @@ fn the_head_of_a_wide_distribution_is_found_whole() {
     let sampling = |top_p, top_k| Sampling { temperature: 1.0, top_p, top_k, ..Sampling::greedy(1, &[]) };
     let (tokens, _) = kept(&logits[1..], &[], &sampling(0.9, None));
     // Weights 1 to 4999: those from `limit` on have nine tenths of the sum.
-    let limit = (1..5000u64).rev().scan(0, |sum, weight| { *sum += weight; Some((*sum, weight)) })
-        .find(|(sum, _)| *sum * 10 >= 4999 * 5000 / 2 * 9).unwrap().1;
+    let limit = (1..5000u64)
+        .rev()
+        .scan(0, |sum, weight| {
+            *sum += weight;
+            Some((*sum, weight))
+        })
+        .find(|(sum, _)| *sum * 10 >= 4999 * 5000 / 2 * 9)
+        .unwrap()
+        .1;
     assert_eq!(tokens.len() as u64, 5000 - limit);
     assert_eq!(kept(&logits[1..], &[], &sampling(1.0, Some(4000))).0.len(), 4000);
 }
@@ -85,8 +93,7 @@ fn draws_follow_the_exact_distribution() {
         (0.9, 0.9, Some(6), 1.2, None),
         (1.0, 0.95, None, 1.0, Some(2)),
     ] {
-        let sampling =
-            Sampling { temperature, top_p, top_k, repetition_penalty: penalty, ..Sampling::greedy(1, &[]) };
+        let sampling = Sampling { temperature, top_p, top_k, repetition_penalty: penalty, ..Sampling::greedy(1, &[]) };
         let mut masked = logits;
         if let Some(token) = placeholder {
             masked[token] = -1e4;

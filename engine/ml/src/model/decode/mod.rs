@@ -113,7 +113,8 @@ impl Model {
             Rows::Tensors(columns) => {
                 let rotary = self.rotary(&positions);
                 columns.begin();
-                let hidden = self.text.forward_with(embedded, &mut |layer, fused| columns.attend(layer, fused, &rotary));
+                let hidden =
+                    self.text.forward_with(embedded, &mut |layer, fused| columns.attend(layer, fused, &rotary));
                 columns.end();
                 hidden
             }

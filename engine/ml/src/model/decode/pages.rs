@@ -291,12 +291,7 @@ fn softmax_weights(scores: &mut [Lanes], parts: [usize; 2]) -> f32 {
 
 /// The sum of a page's values, 16 numbers of them from `column` on, by their weights.
 #[inline(always)]
-fn weighted_sum<'a>(
-    weights: &[Lanes],
-    pages: impl Iterator<Item = &'a [f32]>,
-    column: usize,
-    padded: usize,
-) -> Lanes {
+fn weighted_sum<'a>(weights: &[Lanes], pages: impl Iterator<Item = &'a [f32]>, column: usize, padded: usize) -> Lanes {
     let mut sums = [[0.0; LANES]; CHAINS];
     for (weights, values) in weights.iter().zip(pages) {
         for quad in 0..LANES / CHAINS {
@@ -325,11 +320,7 @@ fn joined(sums: &[Lanes; CHAINS]) -> Lanes {
 #[cfg(test)]
 impl Tape {
     /// Per layer, keys and values as tensors `[1, heads, length, width]`.
-    pub(super) fn layers(
-        &self,
-        config: &TextConfig,
-        device: &burn::tensor::Device,
-    ) -> Vec<(Tensor<4>, Tensor<4>)> {
+    pub(super) fn layers(&self, config: &TextConfig, device: &burn::tensor::Device) -> Vec<(Tensor<4>, Tensor<4>)> {
         let geometry = Geometry::new(config);
         let one = |layer: usize, values: bool| {
             let mut numbers = Vec::new();

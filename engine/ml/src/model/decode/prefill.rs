@@ -164,7 +164,11 @@ impl Recorder {
         if is_cpu(&model.device) {
             let geometry = Geometry::new(&model.config.text);
             let lengths = groups.iter().flat_map(|group| std::iter::repeat_n(group.batch.width, group.batch.rows));
-            Recorder::Paged { geometry, tapes: lengths.map(|length| Tape::with_length(&geometry, length)).collect(), firsts }
+            Recorder::Paged {
+                geometry,
+                tapes: lengths.map(|length| Tape::with_length(&geometry, length)).collect(),
+                firsts,
+            }
         } else {
             Recorder::Tensors { prefixes: vec![DevicePrefix { layers: Vec::new() }; count], firsts }
         }
