@@ -200,7 +200,8 @@ fn turn_and_store(geometry: &Geometry, layer: usize, row: &mut Row, fused: &mut 
     }
 }
 
-/// Attention of the query heads that share one key head.
+/// Attention of the query heads that share one key head. Loops here are written out: a closure that an adapter of an iterator
+/// calls would be compiled apart from the vector code.
 #[inline(always)]
 fn attend_head(
     geometry: &Geometry,
@@ -209,20 +210,24 @@ fn attend_head(
     (fused, mixed): (&[f32], &mut [f32]),
     scores: &mut Vec<Lanes>,
 ) {
-    let start = geometry.section_start(layer, head);
-    let section = start..start + geometry.section();
-    let keys_length = LANES * geometry.width;
-    let pages = || row.prompt.pages.iter().chain(&row.own.pages).map(|page| &page[section.clone()]);
+    let keys = geometry.section_start(layer, head);
+    let values = keys + LANES * geometry.width;
+    let tapes = [&*row.prompt, &row.own];
+    scores.resize(tapes[0].pages.len() + tapes[1].pages.len(), [0.0; LANES]);
     let shared = geometry.queries / geometry.heads * geometry.width;
     let queries = fused[head * shared..(head + 1) * shared].chunks_exact(geometry.width);
     let outputs = mixed[head * shared..(head + 1) * shared].chunks_exact_mut(geometry.width);
     for (query, output) in queries.zip(outputs) {
-        scores.clear();
-        scores.extend(pages().map(|page| scores_of(query, &page[..keys_length])));
-        let total = softmax_weights(scores, [row.prompt.length, row.own.length]);
+        let mut index = 0;
+        for tape in tapes {
+            for page in &tape.pages {
+                scores[index] = scores_of(query, &page[keys..values]);
+                index += 1;
+            }
+        }
+        let total = softmax_weights(scores, [tapes[0].length, tapes[1].length]);
         for (chunk, output) in output.chunks_mut(LANES).enumerate() {
-            let values = pages().map(|page| &page[keys_length..]);
-            let sums = weighted_sum(scores, values, chunk * LANES, geometry.padded);
+            let sums = weighted_sum(scores, tapes, values + chunk * LANES, geometry.padded);
             for (output, sum) in output.iter_mut().zip(sums) {
                 *output = sum / total;
             }
@@ -233,21 +238,27 @@ fn attend_head(
 /// The scores of a page's keys.
 #[inline(always)]
 fn scores_of(query: &[f32], keys: &[f32]) -> Lanes {
-    let mut sums = [[0.0; LANES]; CHAINS];
-    let whole = query.len() / CHAINS * CHAINS;
-    for (query, keys) in query.chunks_exact(CHAINS).zip(keys.chunks_exact(CHAINS * LANES)) {
-        for chain in 0..CHAINS {
-            for lane in 0..LANES {
-                sums[chain][lane] = query[chain].mul_add(keys[chain * LANES + lane], sums[chain][lane]);
-            }
-        }
+    let (keys, _) = keys.as_chunks::<LANES>();
+    let (quads_of_keys, rest_of_keys) = keys.as_chunks::<CHAINS>();
+    let (quads, rest) = query.as_chunks::<CHAINS>();
+    let [mut first, mut second, mut third, mut fourth] = [[0.0; LANES]; CHAINS];
+    for (query, keys) in quads.iter().zip(quads_of_keys) {
+        add(&mut first, query[0], &keys[0]);
+        add(&mut second, query[1], &keys[1]);
+        add(&mut third, query[2], &keys[2]);
+        add(&mut fourth, query[3], &keys[3]);
     }
-    for (query, keys) in query[whole..].iter().zip(keys[whole * LANES..].chunks_exact(LANES)) {
-        for lane in 0..LANES {
-            sums[0][lane] = query.mul_add(keys[lane], sums[0][lane]);
-        }
+    for (query, key) in rest.iter().zip(rest_of_keys) {
+        add(&mut first, *query, key);
     }
-    joined(&sums)
+    joined(&[first, second, third, fourth])
+}
+
+#[inline(always)]
+fn add(sums: &mut Lanes, factor: f32, values: &Lanes) {
+    for lane in 0..LANES {
+        sums[lane] = factor.mul_add(values[lane], sums[lane]);
+    }
 }
 
 /// Turns scores into the weights of their softmax, not yet divided by their sum, which it gives. Each part of the sequence
@@ -289,22 +300,29 @@ fn softmax_weights(scores: &mut [Lanes], parts: [usize; 2]) -> f32 {
     sums.iter().sum()
 }
 
-/// The sum of a page's values, 16 numbers of them from `column` on, by their weights.
+/// The sum of 16 numbers of each value by the values' weights. In a page the numbers begin at `start`, those of the next
+/// value `padded` further on.
 #[inline(always)]
-fn weighted_sum<'a>(weights: &[Lanes], pages: impl Iterator<Item = &'a [f32]>, column: usize, padded: usize) -> Lanes {
-    let mut sums = [[0.0; LANES]; CHAINS];
-    for (weights, values) in weights.iter().zip(pages) {
-        for quad in 0..LANES / CHAINS {
-            for chain in 0..CHAINS {
-                let token = quad * CHAINS + chain;
-                let value = &values[token * padded + column..][..LANES];
-                for lane in 0..LANES {
-                    sums[chain][lane] = weights[token].mul_add(value[lane], sums[chain][lane]);
-                }
+fn weighted_sum(weights: &[Lanes], tapes: [&Tape; 2], start: usize, padded: usize) -> Lanes {
+    let [mut first, mut second, mut third, mut fourth] = [[0.0; LANES]; CHAINS];
+    let mut index = 0;
+    for tape in tapes {
+        for page in &tape.pages {
+            // Rows of whole vectors: `start` and `padded` are multiples of their length.
+            let (values, _) = page[start..start + (LANES - 1) * padded + LANES].as_chunks::<LANES>();
+            let step = padded / LANES;
+            let (quads, _) = weights[index].as_chunks::<CHAINS>();
+            index += 1;
+            for (quad, weights) in quads.iter().enumerate() {
+                let token = quad * CHAINS * step;
+                add(&mut first, weights[0], &values[token]);
+                add(&mut second, weights[1], &values[token + step]);
+                add(&mut third, weights[2], &values[token + 2 * step]);
+                add(&mut fourth, weights[3], &values[token + 3 * step]);
             }
         }
     }
-    joined(&sums)
+    joined(&[first, second, third, fourth])
 }
 
 /// The chains' sums added up.
