@@ -4,9 +4,10 @@
 //! Written after transformers' `modeling_qwen2_5_vl.py`; queries, keys and values are one product here, as are the
 //! two inner layers of an MLP.
 
+mod backward;
 mod batch;
 mod decode;
-mod kernels;
+pub(crate) mod kernels;
 mod layers;
 pub mod parameters;
 pub mod positions;
@@ -21,9 +22,10 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 
+pub use self::backward::{ImagesKept, Keep, ParameterGradients, TextKept};
 pub use self::batch::{Batch, Padding, Sequence};
 pub(crate) use self::decode::{Encoded, Prefix, Rows, Shown, exponentials};
-use self::kernels::Visibility;
+use self::kernels::attention::Visibility;
 use self::layers::{Heads, Rotary};
 pub use self::parameters::Parameter;
 use self::positions::text_angles;
@@ -199,21 +201,26 @@ impl Model {
         if images.is_empty() {
             return Ok(self.no_images());
         }
-        let (Some(visual), Some(config)) = (&self.visual, &self.config.vision) else {
+        let Some(visual) = &self.visual else {
             return Err(Error::input("the batch holds images, but the model has no vision tower"));
         };
-        let rows = visual.forward(images, &self.device)?;
+        Ok(self.features_of(visual.forward(images, &self.device)?, images))
+    }
+
+    /// Rows of features as those of `images`.
+    fn features_of(&self, rows: Tensor<2>, images: &[&ImagePatches]) -> ImageFeatures {
+        let unit = self.config.vision.as_ref().map_or(1, |vision| vision.merge_unit());
         let mut end = 0;
         let mut range = |image: &&ImagePatches| {
             let start = end;
-            end += image.patches() / config.merge_unit();
+            end += image.patches() / unit;
             start..end
         };
-        Ok(ImageFeatures {
+        ImageFeatures {
             rows: Some(rows),
             ranges: images.iter().map(&mut range).collect(),
             grids: images.iter().map(|image| image.grid).collect(),
-        })
+        }
     }
 
     /// The features of no image, for batches of text.
@@ -251,7 +258,7 @@ impl Model {
         Ok(self.text.forward(embedded, batch.rows, &rotary, &visibility))
     }
 
-    /// The embeddings of all places, `[rows * width, hidden]`.
+    /// What goes into the decoder, `[rows * width, hidden]`: embeddings of tokens, and features where images stand.
     fn embedded(&self, batch: &Batch, features: &ImageFeatures) -> Result<Tensor<2>> {
         let text = self.text.embed(integers(&batch.text, &self.device));
         match (&batch.sources, &features.rows) {
@@ -271,7 +278,7 @@ impl Model {
     fn rotary(&self, positions: &[[u32; 3]]) -> Rotary {
         let config = &self.config.text;
         let heads = Heads { queries: config.heads, keys: config.kv_heads, width: config.head_dim };
-        Rotary::new(&text_angles(positions, config), heads, &self.device)
+        Rotary::new(&text_angles(positions, config), heads)
     }
 }
 

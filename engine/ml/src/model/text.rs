@@ -3,27 +3,27 @@
 use burn::tensor::{Device, Int, Tensor};
 
 use super::Visitor;
-use super::kernels::Visibility;
+use super::kernels::attention::Visibility;
 use super::layers::{GatedMlp, Linear, RmsNorm, Rotary, product, project};
 use crate::config::TextConfig;
 
 /// The language model.
 #[derive(Clone, Debug)]
 pub(super) struct TextModel {
-    embed_tokens: Tensor<2>,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
+    pub(super) embed_tokens: Tensor<2>,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: RmsNorm,
     /// None when the head is the embedding table.
-    head: Option<Tensor<2>>,
+    pub(super) head: Option<Tensor<2>>,
 }
 
 #[derive(Clone, Debug)]
-struct Layer {
-    input_norm: RmsNorm,
-    qkv: Linear,
-    output: Linear,
-    post_attention_norm: RmsNorm,
-    mlp: GatedMlp,
+pub(super) struct Layer {
+    pub(super) input_norm: RmsNorm,
+    pub(super) qkv: Linear,
+    pub(super) output: Linear,
+    pub(super) post_attention_norm: RmsNorm,
+    pub(super) mlp: GatedMlp,
 }
 
 impl TextModel {
@@ -84,9 +84,10 @@ impl TextModel {
     ) -> Tensor<2> {
         for (index, layer) in self.layers.iter().enumerate() {
             let mixed = attend(index, layer.qkv.forward(layer.input_norm.forward(hidden.clone())));
-            hidden = hidden + layer.output.forward(mixed);
+            // The product comes first: a sum is made in place in what nobody else holds.
+            hidden = layer.output.forward(mixed) + hidden;
             let normed = layer.post_attention_norm.forward(hidden.clone());
-            hidden = hidden + layer.mlp.forward(normed);
+            hidden = layer.mlp.forward(normed) + hidden;
         }
         self.norm.forward(hidden)
     }

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::super::kernels::Visibility;
+use super::super::kernels::attention::Visibility;
 use super::super::layers::{Rotary, project};
 use super::super::row_indices;
 use crate::config::TextConfig;

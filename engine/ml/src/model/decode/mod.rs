@@ -15,13 +15,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use self::columns::{Columns, DevicePrefix};
 use self::pages::{PagedRows, Tape};
 pub(crate) use self::prefill::{Encoded, Shown};
 pub(crate) use self::softmax::exponentials;
-use super::kernels::host_values;
+use super::kernels::Host;
 use super::{Model, Parameter, integers};
 use crate::device::is_cpu;
 use crate::{Error, Result};
@@ -99,7 +99,7 @@ impl Model {
     ///
     /// # Errors
     /// When the device cannot be read.
-    pub(crate) fn decode(&self, rows: &mut Rows, tokens: &[u32], positions: &[u32]) -> Result<Vec<f32>> {
+    pub(crate) fn decode(&self, rows: &mut Rows, tokens: &[u32], positions: &[u32]) -> Result<Host> {
         let ids: Vec<i64> = tokens.iter().map(|token| i64::from(*token)).collect();
         let positions: Vec<[u32; 3]> = positions.iter().map(|position| [*position; 3]).collect();
         let embedded = self.text.embed(integers(&ids, &self.device));
@@ -144,12 +144,11 @@ impl Model {
 /// The same matrix with the numbers of a column side by side.
 fn by_columns(matrix: Tensor<2>) -> Tensor<2> {
     let ([rows, columns], device) = (matrix.dims(), matrix.device());
-    let values = host_values(matrix.transpose());
-    Tensor::<2>::from_data(TensorData::new(values, [columns, rows]), &device).transpose()
+    Host::new(matrix.transpose()).tensor::<2>([columns, rows], &device).transpose()
 }
 
 /// Logits on the host.
-fn read_logits(logits: Tensor<2>) -> Result<Vec<f32>> {
+fn read_logits(logits: Tensor<2>) -> Result<Host> {
     let data = logits.try_into_data().map_err(|error| Error::device(format!("cannot read the logits: {error:?}")))?;
-    data.try_into_vec::<f32>().map_err(|error| Error::device(format!("cannot read the logits: {error}")))
+    Ok(Host::of(data))
 }

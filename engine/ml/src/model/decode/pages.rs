@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use pulp::Arch;
 
-use super::super::kernels::{Vectorised, exp, host_values};
+use super::super::kernels::{Host, Vectorised, exp};
 use crate::config::TextConfig;
 
 /// Tokens of a page, and numbers of a vector.
@@ -149,10 +149,10 @@ impl PagedRows {
     /// `[rows, heads * width]`; gives `[rows, query heads * width]`.
     pub(super) fn attend(&mut self, layer: usize, fused: Tensor<2>) -> Tensor<2> {
         let device = fused.device();
-        let mut fused = host_values(fused);
+        let mut fused = Host::new(fused);
         let (geometry, count) = (self.geometry, self.rows.len());
         let mixed_width = geometry.queries * geometry.width;
-        let mut mixed = vec![0.0; count * mixed_width];
+        let mut mixed = Host::zeros(count * mixed_width);
         let PagedRows { rows, turns, scores, .. } = self;
         Arch::new().dispatch(Vectorised(
             #[inline(always)]
@@ -170,7 +170,7 @@ impl PagedRows {
                 }
             },
         ));
-        Tensor::from_data(TensorData::new(mixed, [count, mixed_width]), &device)
+        mixed.tensor([count, mixed_width], &device)
     }
 
     /// Ends the step that [`PagedRows::begin`] began.
@@ -351,7 +351,7 @@ impl Tape {
                 }));
             }
             let shape = [1, geometry.heads, self.length, geometry.width];
-            Tensor::from_data(TensorData::new(numbers, shape), device)
+            Tensor::from_data(burn::tensor::TensorData::new(numbers, shape), device)
         };
         (0..geometry.layers).map(|layer| (one(layer, false), one(layer, true))).collect()
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use super::super::kernels::{Visibility, host_values};
+use super::super::kernels::Host;
+use super::super::kernels::attention::Visibility;
 use super::super::layers::{Rotary, project};
 use super::super::{Batch, ImageFeatures, Model, Padding, Sequence, row_indices};
 use super::columns::DevicePrefix;
@@ -179,7 +180,7 @@ impl Recorder {
         let [rows, heads, length, width] = keys.dims();
         match self {
             Recorder::Paged { geometry, tapes, firsts } => {
-                let (keys, values) = (host_values(keys.clone()), host_values(values.clone()));
+                let (keys, values) = (Host::new(keys.clone()), Host::new(values.clone()));
                 let pairs = keys.chunks_exact(width).zip(values.chunks_exact(width));
                 for (index, (key, value)) in pairs.enumerate() {
                     let (row, head, place) = (index / length / heads, index / length % heads, index % length);

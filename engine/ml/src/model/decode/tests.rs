@@ -31,7 +31,7 @@ fn plain(model: &Model, tokens: &[u32]) -> Vec<Vec<f32>> {
     let features = if shows { model.encode_images(&[&image]).unwrap() } else { model.no_images() };
     let batch = model.batch(&[Sequence { tokens, images: &images }], &features, Padding::Right).unwrap();
     let logits = model.logits(model.hidden(&batch, &features).unwrap());
-    host_values(logits).chunks_exact(model.config.text.vocab_size).map(<[f32]>::to_vec).collect()
+    Host::new(logits).chunks_exact(model.config.text.vocab_size).map(<[f32]>::to_vec).collect()
 }
 
 /// A row under way: which sequence, and how much of it is computed.
