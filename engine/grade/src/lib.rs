@@ -19,7 +19,9 @@ mod expression;
 mod extract;
 mod form;
 mod functions;
+mod grader;
 mod interval;
+mod mathruler;
 mod modular;
 mod numeric;
 mod token;
@@ -30,6 +32,7 @@ use std::fmt;
 
 pub use clean::clean_answer;
 pub use extract::{extract_answer, extract_boxed, format_score};
+pub use grader::{Grader, UnknownGrader};
 
 use equality::Work;
 use token::Token;
@@ -78,6 +81,12 @@ pub enum Rule {
     Matrix,
     /// Equations or inequalities with the same solutions.
     Equation,
+    /// mathruler: equal after the normalisation of the MATH data set.
+    Mathd,
+    /// mathruler: sympy simplifies the difference to zero.
+    Sympy,
+    /// mathruler: no answer within the budget, where the original works on without end; not correct.
+    Budget,
     /// No rule: the prediction is not correct.
     None,
 }
@@ -97,6 +106,9 @@ impl Rule {
             Rule::Interval => "interval",
             Rule::Matrix => "matrix",
             Rule::Equation => "equation",
+            Rule::Mathd => "mathd",
+            Rule::Sympy => "sympy",
+            Rule::Budget => "budget",
             Rule::None => "none",
         }
     }
