@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Mode, VERSION, Verdict, extract_answer, extract_boxed, mathruler};
+use crate::{Mode, VERSION, Verdict, mathruler};
 
 /// Whose rules decide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -56,12 +56,9 @@ impl Grader {
     pub fn extract(self, prediction: &str, mode: Mode) -> Option<&str> {
         match (self, mode) {
             (Self::Ruminate, Mode::Answer) => Some(prediction.trim()),
-            (Self::Ruminate, Mode::Response) => match extract_answer(prediction) {
-                Some(answer) => Some(extract_boxed(answer).unwrap_or(answer)),
-                None => extract_boxed(prediction),
-            },
+            (Self::Ruminate, Mode::Response) => crate::answer_of(prediction),
             (Self::MathRuler, Mode::Answer) => Some(prediction),
-            (Self::MathRuler, Mode::Response) => Some(mathruler::extract(prediction)),
+            (Self::MathRuler, Mode::Response) => mathruler::extract(prediction),
         }
     }
 }

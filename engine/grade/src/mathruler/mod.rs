@@ -13,14 +13,15 @@ use crate::{MAX_SHOWN, Mode, Rule, Verdict};
 /// Version of the reproduction; part of every cache key that depends on it.
 pub(crate) const VERSION: u32 = 1;
 
-/// Longer answers than this are compared as text only.
-const MAX_LENGTH: usize = 20_000;
+/// Longer answers are compared as text only.
+const MAX_LENGTH: usize = 1 << 20;
+/// Longer differences are not evaluated.
+const MAX_EVALUATED: usize = 20_000;
 
-/// `extract_boxed_content`: what the last `\boxed{` encloses, or the text `None`.
-pub(crate) fn extract(response: &str) -> &str {
+/// `extract_boxed_content`: what the last `\boxed{` encloses, if it is closed.
+pub(crate) fn extract(response: &str) -> Option<&str> {
     let open = "\\boxed{";
-    let Some(start) = response.rfind(open) else { return "None" };
-    let content = &response[start + open.len()..];
+    let content = &response[response.rfind(open)? + open.len()..];
     let mut depth = 0i64;
     for (at, byte) in content.bytes().enumerate() {
         match byte {
@@ -29,17 +30,18 @@ pub(crate) fn extract(response: &str) -> &str {
             _ => {}
         }
         if depth < 0 {
-            return python::strip(&content[..at]);
+            return Some(python::strip(&content[..at]));
         }
     }
-    "None"
+    None
 }
 
 /// The verdict of `grade_answer`, for a response on what it has boxed.
 pub(crate) fn grade(prediction: &str, truth: &str, mode: Mode) -> Verdict {
     let prediction = match mode {
         Mode::Answer => prediction,
-        Mode::Response => extract(prediction),
+        // Python's name for nothing, which is graded like any text.
+        Mode::Response => extract(prediction).unwrap_or("None"),
     };
     if prediction.len().max(truth.len()) > MAX_LENGTH {
         let correct = prediction == truth;
@@ -95,7 +97,7 @@ fn is_difference_zero(truth: &str, prediction: &str) -> Result<bool, sympy::Stop
     if !may_evaluate(&difference) {
         return Ok(false);
     }
-    sympy::is_zero(&difference)
+    if difference.len() > MAX_EVALUATED { Err(sympy::Stop::Budget) } else { sympy::is_zero(&difference) }
 }
 
 /// `should_allow_eval`: at most two letters, no powers but of one digit.

@@ -142,8 +142,14 @@ fn join_mixed_numbers(text: &str) -> String {
     joined
 }
 
+/// Longer LaTeX stays as it is.
+const MAX_LATEX: usize = 100_000;
+
 /// `_parse_latex`; `None` where it raises.
 fn plain_text(text: &str) -> Option<String> {
+    if text.len() > MAX_LATEX {
+        return None;
+    }
     let text = text.replace("\\tfrac", "\\frac").replace("\\dfrac", "\\frac").replace("\\frac", " \\frac");
     let mut plain = latex::to_text(&text)?;
     for (from, to) in [("√", "sqrt"), ("π", "pi"), ("∞", "inf"), ("∪", "U"), ("·", "*"), ("×", "*")] {

@@ -19,7 +19,9 @@ impl Complex {
 
     pub(super) fn rational(value: &BigRational) -> Self {
         let double = value.to_f64().unwrap_or(f64::NAN);
-        Self::real(double, if double.fract() == 0.0 && double.abs() < 9e15 { 0.0 } else { f64::EPSILON })
+        // Small multiples of a power of two are exact.
+        let exact = (double * 1024.0).fract() == 0.0 && double.abs() < 1e12;
+        Self::real(double, if exact { 0.0 } else { f64::EPSILON })
     }
 
     pub(super) fn size(self) -> f64 {
@@ -52,7 +54,7 @@ impl Complex {
             return None;
         }
         let error = 2.0 * self.error / size / size + UNIT / size;
-        Self { re: self.re / size / size, im: -self.im / size / size, error }.finite()
+        Self { re: self.re / size / size, im: (0.0 - self.im) / size / size, error }.finite()
     }
 
     pub(super) fn logarithm(self) -> Option<Self> {
@@ -62,6 +64,18 @@ impl Complex {
         }
         let value = Self { re: size.ln(), im: self.im.atan2(self.re), error: 0.0 };
         Self { error: 2.0 * self.error / size + UNIT * (1.0 + value.size()), ..value }.finite()
+    }
+
+    fn square_root(self) -> Option<Self> {
+        let size = self.size();
+        if size <= 4.0 * self.error || size == 0.0 {
+            return None;
+        }
+        let (re, im) = (((size + self.re.abs()) / 2.0).sqrt(), self.im.abs());
+        let im = im / (2.0 * re);
+        let (re, im) = if self.re < 0.0 { (im, re) } else { (re, im) };
+        let im = if self.im < 0.0 { -im } else { im };
+        Self { re, im, error: self.error / size.sqrt() + UNIT * size.sqrt() }.finite()
     }
 
     fn exponential(self) -> Option<Self> {
@@ -79,6 +93,11 @@ impl Complex {
             let known_zero = self.re == 0.0 && self.im == 0.0 && self.error == 0.0;
             if known_zero && exponent.re > 0.0 {
                 return Some(self);
+            }
+            // Square roots without detour: what is real stays exactly real.
+            if exponent.im == 0.0 && exponent.error == 0.0 && exponent.re.abs() == 0.5 {
+                let root = self.square_root()?;
+                return if exponent.re < 0.0 { root.inverse() } else { Some(root) };
             }
             return self.logarithm()?.times(exponent).exponential();
         }

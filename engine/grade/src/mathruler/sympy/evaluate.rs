@@ -3,6 +3,7 @@
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
+use num_traits::ToPrimitive;
 
 use super::Stop;
 use super::node::Node;
@@ -63,14 +64,34 @@ impl Evaluation<'_> {
 
     /// `==` compares structure and gives one of Python's integers.
     fn comparison(&mut self) -> Result<Value, Stop> {
-        let left = self.sum()?;
+        let left = self.bits(0)?;
         let equal = match () {
             () if self.take("==") => true,
             () if self.take("!=") => false,
             () => return Ok(left),
         };
-        let (left, right) = (left.expression()?, self.sum()?.expression()?);
+        let (left, right) = (left.expression()?, self.bits(0)?.expression()?);
         Ok(Value::Expression(Node::integer(i64::from((left == right) == equal))))
+    }
+
+    /// `|`, `&` and shifts, in this order of precedence, of integers.
+    fn bits(&mut self, level: usize) -> Result<Value, Stop> {
+        const LEVELS: [&[&str]; 3] = [&["|"], &["&"], &["<<", ">>"]];
+        let Some(operators) = LEVELS.get(level) else { return self.sum() };
+        let mut value = self.bits(level + 1)?;
+        while let Some(operator) = operators.iter().find(|operator| self.take(operator)) {
+            self.operation()?;
+            let (left, right) = (whole(value)?, whole(self.bits(level + 1)?)?);
+            let shift = right.to_usize().filter(|shift| *shift < 10_000).ok_or(Stop::Budget);
+            let result = match *operator {
+                "|" => left | right,
+                "&" => left & right,
+                "<<" => left << shift?,
+                _ => left >> shift?,
+            };
+            value = Value::Expression(Node::Number(Number::Rational(BigRational::from_integer(result))));
+        }
+        Ok(value)
     }
 
     fn sum(&mut self) -> Result<Value, Stop> {
@@ -169,7 +190,8 @@ impl Evaluation<'_> {
                 let text = self.quotient()?;
                 Some(Number::Rational(text))
             }
-            "Symbol" | "Function" => {
+            // A function that is applied to nothing is no number.
+            "Symbol" => {
                 let name = self.argument()?.ok_or(Stop::Fails)?;
                 return Ok(Value::Expression(Node::Symbol(name.trim_matches('\'').into())));
             }
@@ -221,6 +243,13 @@ impl Evaluation<'_> {
         }
         self.nesting -= 1;
         Node::call(function, arguments).map(Value::Expression)
+    }
+}
+
+fn whole(value: Value) -> Result<BigInt, Stop> {
+    match value.expression()? {
+        Node::Number(number) => number.as_integer().cloned().ok_or(Stop::Fails),
+        _ => Err(Stop::Fails),
     }
 }
 

@@ -73,7 +73,7 @@ impl Modular {
                 let mut total = residue(&product.0.rationalized().map_err(|_| Unknown)?)?;
                 for (base, exponent) in &product.1 {
                     let Node::Number(power) = exponent else { return Err(Unknown) };
-                    let whole = power.rationalized().ok().filter(BigRational::is_integer).ok_or(Unknown)?;
+                    let whole = power.rational().filter(|power| power.is_integer()).ok_or(Unknown)?;
                     let base = self.value(base)?;
                     if base == 0 && whole.is_negative() {
                         return Err(Unknown);
@@ -132,7 +132,7 @@ fn numerically_zero(node: &Node) -> Result<bool, Stop> {
     let constant = !has_symbol(node);
     let mut seen = 0;
     for sample in 0..if constant { 1 } else { POINTS } {
-        let mut numeric = Numeric { sample, steps: MAX_STEPS };
+        let mut numeric = Numeric { sample, steps: MAX_STEPS, in_exponent: false };
         let Some(value) = numeric.value(node) else {
             if numeric.steps == 0 {
                 return Err(Stop::Budget);
@@ -167,12 +167,21 @@ fn has_symbol(node: &Node) -> bool {
 struct Numeric {
     sample: u64,
     steps: u32,
+    in_exponent: bool,
 }
+
+/// sympy keeps floats in exponents apart from the fractions that they are near: they count as other numbers.
+const APART: f64 = 1.037_181;
 
 impl Numeric {
     fn value(&mut self, node: &Node) -> Option<Complex> {
         self.steps = self.steps.checked_sub(1)?;
-        let number = |value: &Number| Some(Complex::rational(&value.rationalized().ok()?));
+        let apart = self.in_exponent;
+        let number = |value: &Number| {
+            let exact = Complex::rational(&value.rationalized().ok()?);
+            let float = apart && value.rational().is_none();
+            Some(if float { exact.times(Complex::real(APART, 0.0)) } else { exact })
+        };
         let value = match node {
             Node::Number(value) => number(value)?,
             Node::Pi => Complex::real(std::f64::consts::PI, f64::EPSILON),
@@ -183,7 +192,12 @@ impl Numeric {
                     let size = 0.3 + f64::from(bits as u16) / 45_000.0;
                     if bits >> 16 & 1 == 1 { -size } else { size }
                 };
-                Complex { re: part(bits), im: part(bits >> 20), error: 0.0 }
+                // Far from zero, on the negative axis, where roots jump, and anywhere.
+                let scale = if self.sample % 4 == 1 { 9.0 } else { 1.0 };
+                match self.sample % 4 {
+                    0 | 1 => Complex { re: -scale * part(bits).abs(), im: 0.0, error: 0.0 },
+                    _ => Complex { re: scale * part(bits), im: scale * part(bits >> 20), error: 0.0 },
+                }
             }
             Node::Sum(sum) => {
                 let mut total = number(&sum.0)?;
@@ -195,7 +209,7 @@ impl Numeric {
             Node::Product(product) => {
                 let mut total = number(&product.0)?;
                 for (base, exponent) in &product.1 {
-                    total = total.times(self.value(base)?.power(self.value(exponent)?)?);
+                    total = total.times(self.power(base, exponent)?);
                 }
                 total
             }
@@ -220,6 +234,18 @@ impl Numeric {
             Node::Infinite | Node::Undefined => return None,
         };
         value.finite()
+    }
+}
+
+impl Numeric {
+    fn power(&mut self, base: &Node, exponent: &Node) -> Option<Complex> {
+        let outside = std::mem::replace(&mut self.in_exponent, true);
+        let power = self.value(exponent)?;
+        // And a float under an exponent that is no number.
+        self.in_exponent = exponent.number().is_none() && base.number().is_some();
+        let value = self.value(base)?;
+        self.in_exponent = outside;
+        value.power(power)
     }
 }
 
