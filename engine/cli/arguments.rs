@@ -1,5 +1,6 @@
 //! The command line: what can be typed, its help and its defaults. It does nothing but describe.
 
+pub(crate) mod grade;
 pub(crate) mod plugin;
 
 use std::num::NonZeroUsize;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use self::grade::GradeArguments;
 use self::plugin::PluginCommand;
 
 /// The store where none is named.
@@ -23,6 +25,7 @@ Examples:
   ruminate show graphs/tiny.toml best --limit 3
   ruminate trace graphs/tiny.toml eval p17
   ruminate export graphs/tiny.toml grpo out/model
+  ruminate grade '\\frac{1}{2}' 0.5
 
 Results go to standard output, everything else to standard error.
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 130 interrupted.";
@@ -71,6 +74,8 @@ pub(crate) enum Command {
     /// Look at a model folder
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Say whether predictions give the true answers, and by which rule
+    Grade(GradeArguments),
     /// See what a store takes, check it, free what no graph needs
     #[command(subcommand)]
     Store(StoreCommand),

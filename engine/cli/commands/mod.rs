@@ -2,6 +2,7 @@
 
 mod check;
 mod export;
+mod grade;
 mod kinds;
 mod model;
 mod plan;
@@ -31,6 +32,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<(), Failure> {
         Command::Trace(arguments) => trace::trace(&arguments),
         Command::Plugin(command) => plugin::plugin(&command),
         Command::Model(command) => model::model(&command),
+        Command::Grade(arguments) => grade::grade(&arguments),
         Command::Store(command) => store::store(&command),
     }
 }

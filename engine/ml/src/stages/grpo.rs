@@ -10,8 +10,10 @@ use ruminate_flow::score::Scorers;
 use ruminate_flow::stage::{
     Complaint, Kind, NodeInput, Port, Reads, SetInput, SetOutput, SetStage, Stage, StageContext, Work,
 };
+use ruminate_grade::Grader;
 use serde_json::json;
 
+use super::grading;
 use super::images::RecordImages;
 use super::loaded::Loaded;
 use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text, unusable};
