@@ -1,6 +1,7 @@
 //! The command line: what can be typed, its help and its defaults. It does nothing but describe.
 
 mod chat;
+pub(crate) mod grade;
 pub(crate) mod plugin;
 
 use std::num::NonZeroUsize;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::chat::ChatArguments;
+use self::grade::GradeArguments;
 use self::plugin::PluginCommand;
 
 /// The store where none is named.
@@ -25,6 +27,7 @@ Examples:
   ruminate show graphs/tiny.toml best --limit 3
   ruminate trace graphs/tiny.toml eval p17
   ruminate export graphs/tiny.toml grpo out/model
+  ruminate grade '\\frac{1}{2}' 0.5
 
 Results go to standard output, everything else to standard error.
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 130 interrupted.";
@@ -75,6 +78,8 @@ pub(crate) enum Command {
     /// Look at a model folder, compare what it computes, or make one
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Say whether predictions give the true answers, and by which rule
+    Grade(GradeArguments),
     /// See what a store takes, check it, free what no graph needs
     #[command(subcommand)]
     Store(StoreCommand),

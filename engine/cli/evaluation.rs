@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ruminate_flow::graph::{Node, NodeId};
 use ruminate_flow::plan;
 use ruminate_flow::record::{Fields, Record, Value};
+use ruminate_grade::Grader;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -37,6 +38,8 @@ pub(crate) struct Evaluation {
     node: Arc<str>,
     model: String,
     data: String,
+    /// With its version: `ruminate 2`.
+    grader: String,
     decoding: Decoding,
     problems: BTreeMap<Arc<str>, Problem>,
     /// The share of each style among the items; empty if items have no style.
@@ -71,6 +74,8 @@ pub(crate) struct Line {
     pub(crate) model: String,
     /// The name on its input edge.
     pub(crate) data: String,
+    /// The grader and its version.
+    pub(crate) grader: String,
     /// Problems.
     pub(crate) n: usize,
     /// The mean over problems of the mean over samples; `None` without problems.
@@ -141,7 +146,11 @@ impl Evaluation {
             top_p: drawn("top-p"),
             top_k: drawn("top-k").filter(|tokens| *tokens > 0.0).map(|tokens| tokens as u64),
         };
-        Self::from_items(&node.name, edge(MODEL), edge(DATA), decoding, items).map_err(Failure::Failed)
+        // Results under this node's key are of the grader's present version.
+        let grader = node.options.values.get("grader").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let grader = Grader::from_name(grader).unwrap_or_default();
+        let evaluation = Self::from_items(&node.name, edge(MODEL), edge(DATA), decoding, items);
+        evaluation.map(|evaluation| Self { grader: grader.to_string(), ..evaluation }).map_err(Failure::Failed)
     }
 
     fn from_items(
@@ -173,16 +182,18 @@ impl Evaluation {
         }
         let share = |number: usize| number as f64 / items.len() as f64;
         let styles = styles.into_iter().map(|(style, number)| (style, share(number))).collect();
-        Ok(Self { node: node.clone(), model, data, decoding, problems, styles })
+        let grader = Grader::default().to_string();
+        Ok(Self { node: node.clone(), model, data, grader, decoding, problems, styles })
     }
 
-    /// Whether both answered the same problems, drawn in the same way. Fields that only one of the streams has (a caption,
+    /// Whether both answered the same problems, drawn and graded in the same way. Fields that only one of the streams has (a caption,
     /// say) do not make problems different.
     fn comparable(&self, other: &Evaluation) -> bool {
         let same = |(one, two): (&Problem, &Problem)| {
             one.fields.iter().all(|(name, value)| two.fields.get(name).is_none_or(|other| other == value))
         };
         self.decoding == other.decoding
+            && self.grader == other.grader
             && self.problems.keys().eq(other.problems.keys())
             && self.problems.values().zip(other.problems.values()).all(same)
     }
@@ -194,6 +205,7 @@ impl Evaluation {
             node: self.node.clone(),
             model: self.model.clone(),
             data: self.data.clone(),
+            grader: self.grader.clone(),
             n: self.problems.len(),
             accuracy: estimate.map(|estimate| estimate.mean),
             ci_low: estimate.map(|estimate| estimate.low),
@@ -301,6 +313,7 @@ mod tests {
         let better = [item("a", "1", true), item("b", "2", true)];
         let sampled =
             [item("a/0", "1", true), item("a/1", "1", false), item("b/0", "2", false), item("b/1", "2", false)];
+        let by_mathruler = Evaluation { grader: "mathruler 1".into(), ..evaluation("graded", GREEDY, &greedy) };
         let other_answers = [item("a", "1", true), item("b", "3", true)];
         let lines = summarise(&[
             evaluation("first", GREEDY, &greedy),
@@ -308,9 +321,10 @@ mod tests {
             evaluation("second", GREEDY, &better),
             evaluation("others", GREEDY, &other_answers),
             evaluation("sampled-again", SAMPLED, &sampled),
+            by_mathruler,
         ]);
         let baselines: Vec<_> = lines.iter().map(|line| line.baseline.as_deref()).collect();
-        assert_eq!(baselines, [None, None, Some("first"), None, Some("sampled")]);
+        assert_eq!(baselines, [None, None, Some("first"), None, Some("sampled"), None]);
         assert_eq!(lines[1].n, 2);
         assert_eq!(lines[1].accuracy, Some(0.25));
         assert_eq!((lines[2].difference, lines[2].p), (Some(0.5), Some(1.0)));

@@ -7,6 +7,7 @@ mod data;
 mod engine;
 mod exports;
 mod failure;
+mod grade;
 mod kill;
 mod layout;
 mod logits;

@@ -3,6 +3,7 @@
 mod chat;
 mod check;
 mod export;
+mod grade;
 mod kinds;
 mod model;
 mod model_init;
@@ -34,6 +35,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<(), Failure> {
         Command::Trace(arguments) => trace::trace(&arguments),
         Command::Plugin(command) => plugin::plugin(&command),
         Command::Model(command) => model::model(&command),
+        Command::Grade(arguments) => grade::grade(&arguments),
         Command::Store(command) => store::store(&command),
     }
 }

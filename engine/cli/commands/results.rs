@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use ruminate_grade::Grader;
+
 use crate::arguments::ResultsArguments;
 use crate::evaluation::{self, Evaluations, Line, style_names};
 use crate::failure::Failure;
@@ -52,7 +54,10 @@ pub(crate) fn print(evaluations: &Evaluations, json: bool) -> io::Result<()> {
 }
 
 fn accuracies(lines: &[Line]) -> Table {
-    let mut table = Table::new(&[
+    // Where the project's own grader judged all, nobody asks.
+    let usual = Grader::default().to_string();
+    let graders = lines.iter().any(|line| line.grader != usual);
+    let mut columns = vec![
         ("evaluation", Align::Left),
         ("model", Align::Left),
         ("data", Align::Left),
@@ -63,14 +68,18 @@ fn accuracies(lines: &[Line]) -> Table {
         ("difference", Align::Right),
         ("p", Align::Right),
         ("against", Align::Left),
-    ]);
+    ];
+    if graders {
+        columns.insert(4, ("grader", Align::Left));
+    }
+    let mut table = Table::new(&columns);
     for line in lines {
         let interval = match (line.ci_low, line.ci_high) {
             (Some(low), Some(high)) => format!("{:.1} – {:.1} %", 100.0 * low, 100.0 * high),
             _ => NOTHING.to_owned(),
         };
         let baseline = line.baseline.as_deref().unwrap_or(NOTHING);
-        table.row([
+        let mut cells = vec![
             line.node.to_string(),
             line.model.clone(),
             line.data.clone(),
@@ -81,7 +90,11 @@ fn accuracies(lines: &[Line]) -> Table {
             line.difference.map_or(NOTHING.to_owned(), points),
             line.p.map_or(NOTHING.to_owned(), probability),
             baseline.to_owned(),
-        ]);
+        ];
+        if graders {
+            cells.insert(4, line.grader.clone());
+        }
+        table.row(cells);
     }
     table
 }

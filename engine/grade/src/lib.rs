@@ -21,7 +21,11 @@ mod expression;
 mod extract;
 mod form;
 mod functions;
+#[cfg(feature = "mathruler")]
+mod grader;
 mod interval;
+#[cfg(feature = "mathruler")]
+mod mathruler;
 mod modular;
 mod names;
 mod numeric;
@@ -33,6 +37,8 @@ use std::fmt;
 
 pub use clean::clean_answer;
 pub use extract::{Source, extract, extract_answer, extract_boxed, format_score};
+#[cfg(feature = "mathruler")]
+pub use grader::{Grader, UnknownGrader};
 
 use characters::{same_but_case, to_latex, trim};
 use equality::Work;
@@ -82,6 +88,12 @@ pub enum Rule {
     Matrix,
     /// Equations or inequalities with the same solutions.
     Equation,
+    /// mathruler: equal after the normalisation of the MATH data set.
+    Mathd,
+    /// mathruler: sympy simplifies the difference to zero.
+    Sympy,
+    /// mathruler: no answer within the budget, where the original works on without end; not correct.
+    Budget,
     /// No rule: the prediction is not correct.
     None,
 }
@@ -101,6 +113,9 @@ impl Rule {
             Rule::Interval => "interval",
             Rule::Matrix => "matrix",
             Rule::Equation => "equation",
+            Rule::Mathd => "mathd",
+            Rule::Sympy => "sympy",
+            Rule::Budget => "budget",
             Rule::None => "none",
         }
     }

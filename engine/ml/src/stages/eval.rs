@@ -12,9 +12,10 @@ use ruminate_flow::record::{FieldKind, Fields, Record, Value};
 use ruminate_flow::stage::{
     Complaint, Kind, NodeInput, Port, Reads, SetInput, SetOutput, SetStage, Stage, StageContext, Work,
 };
-use ruminate_grade::{Mode, grade};
+use ruminate_grade::{Grader, Mode};
 use serde_json::json;
 
+use super::grading;
 use super::loaded::Loaded;
 use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text, unusable};
 use super::sampling::{self, Decoding, Sample};
@@ -28,6 +29,8 @@ struct Options {
     samples: usize,
     keep: Vec<String>,
     styles: IndexMap<String, String>,
+    #[serde(deserialize_with = "grading::read")]
+    grader: Grader,
     #[serde(flatten)]
     prompting: PromptOptions,
     #[serde(flatten)]
@@ -56,6 +59,7 @@ impl Kind for Eval {
                 "1",
                 "Answers for each problem; a problem's accuracy is their mean.",
             ),
+            grading::GRADER,
             sampling::temperature(
                 "0.0",
                 "0 takes the likeliest token each time, which OpenVLThinker's 0.01 with top-k 1 comes to.",
@@ -120,7 +124,7 @@ impl Kind for Eval {
         }
         Ok(Stage {
             version: 3,
-            identity: json!({ "prompting": prompting.identity(), "grader": ruminate_grade::VERSION }),
+            identity: json!({ "prompting": prompting.identity(), "grader": grading::identity(options.grader) }),
             reads: BTreeMap::from([("input", reads.clone())]),
             schemas: BTreeMap::from([("items", schema)]),
             models: BTreeMap::new(),
@@ -245,8 +249,9 @@ impl Evaluation {
     }
 
     fn item(&self, problem: &Record, index: usize, sample: Sample, truth: &str) -> Record {
-        let verdict = grade(&sample.text, truth, Mode::Response);
-        let prediction = ruminate_grade::extract_answer(&sample.text).unwrap_or_default();
+        let grader = self.options.grader;
+        let verdict = grader.grade(&sample.text, truth, Mode::Response);
+        let prediction = grader.extract(&sample.text, Mode::Response).unwrap_or_default();
         let style = self.styles.iter().find(|(_, pattern)| pattern.is_match(&sample.text));
         let mut fields = self.read_fields(problem);
         fields.insert("parent".into(), Value::Text(problem.id.clone()));

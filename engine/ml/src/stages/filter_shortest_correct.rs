@@ -13,9 +13,10 @@ use ruminate_flow::record::{FieldKind, Fields, Record};
 use ruminate_flow::stage::{
     Complaint, Dropped, Kind, NodeInput, Outcome, Port, Reads, RecordStage, Row, Stage, StageContext, Unit, Work,
 };
-use ruminate_grade::{Mode, extract_answer, grade};
+use ruminate_grade::{Grader, Mode};
 use serde_json::json;
 
+use super::grading;
 use super::prompting::field_text;
 
 pub(super) struct FilterShortestCorrect;
@@ -35,6 +36,8 @@ struct Options {
     response: String,
     answer: String,
     group: String,
+    #[serde(deserialize_with = "grading::read")]
+    grader: Grader,
 }
 
 impl Kind for FilterShortestCorrect {
@@ -58,6 +61,7 @@ impl Kind for FilterShortestCorrect {
             OptionSpec::new("response", OptionKind::Text, "\"reasoning\"", "The field with the trace."),
             OptionSpec::new("answer", OptionKind::Text, "\"answer\"", "The field with the true answer."),
             OptionSpec::new("group", OptionKind::Text, "\"parent\"", "The field that samples of one problem share."),
+            grading::GRADER,
         ];
         OPTIONS
     }
@@ -79,7 +83,7 @@ impl Kind for FilterShortestCorrect {
             .require(&options.group, FieldKind::Text, Some("group"));
         Ok(Stage {
             version: 1,
-            identity: json!({ "grader": ruminate_grade::VERSION }),
+            identity: json!({ "grader": grading::identity(options.grader) }),
             reads: BTreeMap::from([("input", reads)]),
             schemas: BTreeMap::from([("records", node.schemas["input"].clone())]),
             models: BTreeMap::new(),
@@ -124,10 +128,12 @@ impl Chooser {
         for (source, record) in records.iter().enumerate() {
             let response = field_text(record, &self.options.response)?;
             let truth = field_text(record, &self.options.answer)?;
-            if grade(&response, &truth, Mode::Response).correct {
+            let grader = self.options.grader;
+            if grader.grade(&response, &truth, Mode::Response).correct {
                 correct.push((source, response.split_whitespace().count()));
             } else {
-                let reason = if extract_answer(&response).is_some() { WRONG } else { NO_ANSWER };
+                let answered = grader.extract(&response, Mode::Response).is_some();
+                let reason = if answered { WRONG } else { NO_ANSWER };
                 drops.push(Dropped { source, reason: reason.to_owned() });
             }
         }

@@ -10,8 +10,10 @@ use ruminate_flow::score::Scorers;
 use ruminate_flow::stage::{
     Complaint, Kind, NodeInput, Port, Reads, SetInput, SetOutput, SetStage, Stage, StageContext, Work,
 };
+use ruminate_grade::Grader;
 use serde_json::json;
 
+use super::grading;
 use super::images::RecordImages;
 use super::loaded::Loaded;
 use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text, unusable};
@@ -32,11 +34,13 @@ pub(super) struct Grpo {
 #[derive(serde::Deserialize)]
 struct Options {
     answer: String,
+    #[serde(deserialize_with = "grading::read")]
+    grader: Grader,
     #[serde(flatten)]
     prompting: PromptOptions,
 }
 
-const STAGE_ONLY: &[&str] = &["prompt", "system", "image", "max-pixels", "answer", rewards::OPTION];
+const STAGE_ONLY: &[&str] = &["prompt", "system", "image", "max-pixels", "answer", grading::OPTION, rewards::OPTION];
 
 impl Kind for Grpo {
     fn name(&self) -> &'static str {
@@ -54,6 +58,7 @@ impl Kind for Grpo {
             prompting::IMAGE,
             prompting::MAX_PIXELS,
             OptionSpec::new("answer", OptionKind::Text, "\"answer\"", "The field with the true answer."),
+            grading::GRADER,
             OptionSpec::new(
                 rewards::OPTION,
                 OptionKind::Scores,
@@ -150,14 +155,14 @@ impl Kind for Grpo {
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
         let whole = |message: String| vec![Complaint { option: None, message, help: None }];
         let options: Options = node.options.read().map_err(whole)?;
-        let rewards = Rewards::new(node.options, &*self.scorers)?;
+        let rewards = Rewards::new(node.options, options.grader, &*self.scorers)?;
         let (training, checkpoint) =
             training::trainer_options::<GrpoOptions>(&node.options.values, STAGE_ONLY).map_err(whole)?;
         training.check().map_err(|error| whole(error.to_string()))?;
         let traits = &node.models["model"];
         let prompting = Prompting::new(&options.prompting, traits, (VISION_PROMPT, TEXT_PROMPT))?;
         let reads = rewards.reads(prompting.reads().require(&options.answer, FieldKind::Json, Some("answer")))?;
-        let mut identity = json!({ "prompting": prompting.identity(), "grader": ruminate_grade::VERSION });
+        let mut identity = json!({ "prompting": prompting.identity(), "grader": grading::identity(options.grader) });
         if let Some(scorers) = rewards.identity() {
             identity["scorers"] = scorers;
         }

@@ -5,6 +5,7 @@
 mod caption;
 mod eval;
 mod filter_shortest_correct;
+mod grading;
 mod grpo;
 mod images;
 mod loaded;

@@ -10,7 +10,7 @@ use ruminate_flow::options::{Options, scorer_file};
 use ruminate_flow::record::{FieldKind, Record, Schema, Value};
 use ruminate_flow::score::{Score, Scorer, Scorers, Unscored};
 use ruminate_flow::stage::{Complaint, Reads, StageContext};
-use ruminate_grade::{Mode, format_score, grade};
+use ruminate_grade::{Grader, Mode, format_score};
 use serde_json::{Map, Value as Json, json};
 
 use crate::train::rollout::Reward;
@@ -50,6 +50,7 @@ pub(super) struct Response<'a> {
 
 /// All rewards of a node.
 pub(super) struct Rewards {
+    grader: Grader,
     accuracy: f64,
     format: f64,
     scored: Vec<Scored>,
@@ -67,13 +68,13 @@ struct Scored {
 }
 
 impl Rewards {
-    /// The rewards that a node's options name.
+    /// The rewards that a node's options name; `grader` decides the accuracy.
     ///
     /// # Errors
     /// Every complaint: unknown names, numbers out of range, and what is wrong with a plugin or its settings.
-    pub(super) fn new(options: &Options, scorers: &dyn Scorers) -> Result<Self, Vec<Complaint>> {
+    pub(super) fn new(options: &Options, grader: Grader, scorers: &dyn Scorers) -> Result<Self, Vec<Complaint>> {
         let mut complaints = Vec::new();
-        let mut rewards = Self { accuracy: 0.0, format: 0.0, scored: Vec::new(), told: Mutex::default() };
+        let mut rewards = Self { grader, accuracy: 0.0, format: 0.0, scored: Vec::new(), told: Mutex::default() };
         for (name, value) in options.values.get(OPTION).and_then(Json::as_object).into_iter().flatten() {
             let place = format!("{OPTION}.{name}");
             match (name.as_str(), value) {
@@ -169,7 +170,7 @@ impl Rewards {
     fn graded(&self, response: &Response<'_>) -> Reward {
         let score = |verdict: bool| if verdict { 1.0 } else { 0.0 };
         let parts = [
-            ("accuracy", self.accuracy, score(grade(&response.text, response.answer, Mode::Response).correct)),
+            ("accuracy", self.accuracy, score(self.grader.grade(&response.text, response.answer, Mode::Response).correct)),
             ("format", self.format, score(format_score(&response.text))),
         ];
         Reward {

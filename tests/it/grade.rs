@@ -1,0 +1,110 @@
+//! `grade`: verdicts of one pair and of files of them, by either grader. Cases are data: a pair's arguments and what the
+//! answer says; the pairs of the reference and mathruler's verdicts.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::{Value as Json, json};
+
+use crate::support::{Ran, Workplace, root};
+
+#[test]
+fn a_pair_is_graded_and_explained() {
+    let workplace = Workplace::new();
+    let cases: [(&[&str], bool, &str); 6] = [
+        (&["\\frac{1}{2}", "0.5"], true, "rule"),
+        (&["-3", "-3"], true, "the texts are equal"),
+        (&["<think>so</think><answer>42</answer>", "42", "--mode", "response"], true, "extracted:  42"),
+        (&["5 miles", "5 cm", "--grader", "mathruler"], true, "rule `normal` of mathruler 1"),
+        (&["2sqrt(6)", "\\sqrt{24}", "--grader", "mathruler"], true, "sympy simplifies the difference to zero"),
+        (&["2/4", "1/2", "--grader", "mathruler"], false, "rule `none` of mathruler 1"),
+    ];
+    for (arguments, correct, says) in cases {
+        let ran = workplace.ruminate(&[&["grade"], arguments].concat()).expect(0);
+        let verdict = if correct { "correct" } else { "not correct" };
+        assert!(ran.stdout.starts_with(verdict) && ran.stdout.contains(says), "{arguments:?}: {}", ran.stdout);
+        let ran = workplace.ruminate(&[&["grade", "--json"], arguments].concat()).expect(0);
+        assert_eq!(ran.json()["verdict"], json!(correct), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_line_comes_out_for_each_pair_in_order() {
+    let workplace = Workplace::new();
+    let path = workplace.write(
+        "pairs.jsonl",
+        "{\"prediction\": \"so \\\\boxed{0.5}\", \"truth\": \"1/2\", \"mode\": \"response\", \"id\": \"a\"}\n\n\
+         {\"prediction\": \"7\", \"truth\": \"8\", \"id\": [2]}\n\
+         {\"prediction\": \"nothing\", \"truth\": \"8\", \"mode\": \"response\"}",
+    );
+    let lines = workplace.ruminate(&["grade", path.to_str().unwrap(), "--grader", "mathruler"]).expect(0).json_lines();
+    let expected = [
+        json!({
+            "id": "a", "verdict": true, "rule": "sympy", "prediction_form": "0.5", "truth_form": "1/2",
+            "prediction_extracted": "0.5", "truth_extracted": "1/2", "grader": "mathruler 1",
+        }),
+        json!({
+            "id": [2], "verdict": false, "rule": "none", "prediction_form": "7", "truth_form": "8",
+            "prediction_extracted": "7", "truth_extracted": "8", "grader": "mathruler 1",
+        }),
+        json!({
+            "verdict": false, "rule": "none", "prediction_form": "none", "truth_form": "8",
+            "prediction_extracted": null, "truth_extracted": "8", "grader": "mathruler 1",
+        }),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn the_verdicts_of_mathruler_are_reproduced() {
+    let workplace = Workplace::new();
+    let path = root().join("tests/reference/grading/public.jsonl");
+    let pairs = std::fs::read_to_string(&path).expect("the pairs are there");
+    let pairs: Vec<Json> = pairs.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let verdicts = workplace.ruminate(&["grade", path.to_str().unwrap(), "--grader", "mathruler"]).expect(0).json_lines();
+    assert_eq!(pairs.len(), verdicts.len());
+    let answered = |pair: &&(&Json, &Json)| !pair.0["mathruler"].is_null();
+    for (pair, verdict) in pairs.iter().zip(&verdicts).collect::<Vec<_>>().iter().filter(answered) {
+        assert_eq!(pair["id"], verdict["id"]);
+        assert_eq!(pair["mathruler"], verdict["verdict"], "{}: {} | {}", pair["id"], pair["prediction"], pair["truth"]);
+    }
+}
+
+#[test]
+fn what_is_no_pair_is_told_with_its_line() {
+    let workplace = Workplace::new();
+    let good = "{\"prediction\": \"1\", \"truth\": \"1\"}\n";
+    let text = format!("{good}{{\"prediction\": 1, \"truth\": \"1\"}}\n{good}[]\n{{");
+    let path = workplace.write("pairs.jsonl", &text);
+    let path = path.to_str().unwrap();
+    let ran = workplace.ruminate(&["grade", path]).expect(2);
+    assert_eq!(ran.json_lines().len(), 1, "the verdicts end before the first wrong line");
+    for message in [
+        format!("{path}:2: `prediction` is a number: expected text"),
+        format!("{path}:4: expected an object with `prediction` and `truth`, found an array"),
+        format!("{path}:5: not JSON at column 1"),
+    ] {
+        assert!(ran.stderr.contains(&message), "{message}\n{}", ran.stderr);
+    }
+    let ran = workplace.ruminate(&["grade", "absent.jsonl"]).expect(2);
+    assert!(ran.stderr.contains("cannot read `absent.jsonl`") && ran.stderr.contains("a prediction and a truth"));
+    let ran = workplace.ruminate(&["grade", "1", "1", "--grader", "mathrules"]).expect(2);
+    assert!(ran.stderr.contains("mathruler"), "{}", ran.stderr);
+}
+
+#[test]
+fn pairs_are_read_from_standard_input() {
+    let workplace = Workplace::new();
+    let mut child = workplace
+        .command(&["grade", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut input = child.stdin.take().expect("its input is a pipe");
+    input.write_all(b"{\"prediction\": \"1\", \"truth\": \"1\"}\n").expect("it reads");
+    drop(input);
+    let ran = Ran::of(child.wait_with_output().expect("it ends")).expect(0);
+    assert_eq!(ran.json_lines()[0]["verdict"], json!(true));
+}
