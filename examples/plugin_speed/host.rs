@@ -26,14 +26,9 @@ pub(crate) fn build(plugin: &Path, config: Json, batch: usize) -> Result<Stage> 
 pub(crate) fn build_known(plugin: &Path, digest: Digest, config: Json, batch: usize) -> Result<Stage> {
     let kinds = ruminate_wasm::kinds();
     let kind = kinds.iter().find(|kind| kind.name() == "wasm").context("there is no kind `wasm`")?;
-    let default = |text: Option<&str>| text.map_or(Ok(Json::Null), serde_json::from_str);
-    let defaults = kind.options().iter().map(|option| Ok((option.name.to_owned(), default(option.default)?)));
-    let mut options = Options {
-        values: defaults.collect::<Result<_>>()?,
-        files: [("plugin".to_owned(), vec![InputFile { path: plugin.to_owned(), digest }])].into(),
-    };
-    let given = [("plugin", json!(plugin)), ("config", config), ("batch", json!(batch))];
-    options.values.extend(given.map(|(name, value)| (name.to_owned(), value)));
+    let files = [("plugin".to_owned(), vec![InputFile { path: plugin.to_owned(), digest }])].into();
+    let given = json!({ "plugin": plugin, "config": config, "batch": batch });
+    let options = Options { files, ..Options::over_defaults(kind.options(), &given) };
     let node = NodeInput {
         options: &options,
         schemas: &[("input", Rows::schema())].into(),

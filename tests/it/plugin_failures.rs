@@ -47,6 +47,28 @@ fn a_record_that_breaks_a_plugin_is_explained_and_costs_no_other() {
     shown("1  plugin ran out of fuel");
 }
 
+/// Where addresses are rationed there is no pool for the memories of plugins; nothing else is different.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_of_addresses_changes_nothing() {
+    let run = |limit: &str| {
+        let workplace = Workplace::new();
+        let graph = graph(&workplace, &["good", "panic", "good 2", "memory", "two"]);
+        let program = workplace.command(&["run", &graph]);
+        let mut command = std::process::Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -v {limit} && exec \"$@\"")).arg("sh");
+        command.arg(program.get_program()).args(program.get_args()).current_dir(root());
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ran = Ran::of(command.output().expect("the shell starts")).expect(0);
+        let output = std::fs::read_to_string(workplace.path("out.jsonl")).expect("the output is there");
+        (output, ran.stderr.contains("plugin panicked: the record said so"))
+    };
+    // 48 GB: less than any pool has.
+    let (output, explained) = run("50331648");
+    assert_eq!((output.lines().count(), explained), (4, true), "{output}");
+    assert_eq!(run("unlimited"), (output, explained));
+}
+
 /// The files of the cache in `workplace` whose names end so.
 fn kept(workplace: &Workplace, extension: &str) -> Vec<PathBuf> {
     let files = std::fs::read_dir(workplace.path("cache/plugins")).into_iter().flatten().flatten();

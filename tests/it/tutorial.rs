@@ -1,10 +1,13 @@
 //! The tutorial in plugins/README.md, from its first command to its last, in a fresh folder: its files are written, its
-//! commands run, and what it shows of their output must be there. Numbers may differ, words may not.
+//! commands run, and what it shows of their output must be there. Numbers may differ, words may not. The plugins that the rest
+//! of the page shows are built and run where their compilers are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::root;
+use serde_json::Value as Json;
+
+use crate::support::{Ran, Workplace, root};
 
 /// What the text between these headings tells its reader to do.
 const FROM: &str = "## A filter in ten minutes";
@@ -203,6 +206,86 @@ fn the_tutorial_works_from_its_first_command_to_its_last() {
     }
     let folder = Folder::new();
     steps.iter().for_each(|step| folder.take(step));
+}
+
+/// A whole plugin that the page shows below a heading.
+struct Shown {
+    heading: &'static str,
+    language: &'static str,
+    kind: &'static str,
+    /// The file whose place it takes in a new folder.
+    file: &'static str,
+    config: &'static str,
+    /// What it says about [`TRACES`].
+    answers: &'static str,
+}
+
+const TRACES: &str = "\
+{\"id\": \"a\", \"reasoning\": \"<think>3+5=8 8>7</think><answer>yes</answer>\"}
+{\"id\": \"b\", \"reasoning\": \"yes\"}
+";
+const TOO_FEW: &str = r#"[{"id": "a", "keep": true}, {"id": "b", "drop": "fewer than 1 words of thought"}]"#;
+const SHOWN: [Shown; 4] = [
+    Shown {
+        heading: "## A mapper",
+        language: "rust",
+        kind: "mapper",
+        file: "src/lib.rs",
+        config: "{}",
+        answers: r#"[{"id": "a", "rows": [{"thought": "3+5=8 8>7", "steps": 2}]}, {"id": "b", "drop": "mapper gave no row"}]"#,
+    },
+    Shown {
+        heading: "### Python",
+        language: "python",
+        kind: "filter",
+        file: "plugin.py",
+        config: "{}",
+        answers: TOO_FEW,
+    },
+    Shown {
+        heading: "### JavaScript",
+        language: "js",
+        kind: "filter",
+        file: "plugin.js",
+        config: "{}",
+        answers: TOO_FEW,
+    },
+    Shown {
+        heading: "### C",
+        language: "c",
+        kind: "filter",
+        file: "plugin.c",
+        config: r#"{"max": 10}"#,
+        answers: r#"[{"id": "a", "drop": "too long"}, {"id": "b", "keep": true}]"#,
+    },
+];
+
+#[test]
+fn the_plugins_of_the_page_build_and_work() {
+    let page = std::fs::read_to_string(root().join("plugins/README.md")).expect("the page can be read");
+    for Shown { heading, language, kind, file, config, answers } in SHOWN {
+        let (_, rest) = page.split_once(&format!("\n{heading}\n")).expect("the heading is there");
+        let (_, rest) = rest.split_once(&format!("\n```{language}\n")).expect("code follows");
+        let (code, _) = rest.split_once("\n```\n").expect("the code ends");
+        let workplace = Workplace::new();
+        workplace.write("traces.jsonl", TRACES);
+        let run = |arguments: &[&str]| {
+            let mut command = workplace.command(arguments);
+            command.current_dir(workplace.folder.path()).env("CARGO_TARGET_DIR", root().join("target/guests"));
+            Ran::of(command.output().expect("the program starts"))
+        };
+        run(&["plugin", "new", "shown", "--lang", language, "--kind", kind]).expect(0);
+        workplace.write(&format!("shown/{file}"), &format!("{code}\n"));
+        let built = run(&["plugin", "build", "shown"]);
+        if built.code == Some(1) && built.stderr.contains("cannot be built here") {
+            eprintln!("NOT TESTED: the plugin below `{heading}`: {}", built.stderr.trim());
+            continue;
+        }
+        built.expect(0);
+        let said = run(&["plugin", "run", "shown/shown.wasm", "--input", "traces.jsonl", "--config", config]).expect(0);
+        let answers: Vec<Json> = serde_json::from_str(answers).expect("answers are JSON");
+        assert_eq!(said.json_lines(), answers, "below `{heading}`");
+    }
 }
 
 #[test]

@@ -115,6 +115,16 @@ pub fn scorer_file(option: &str, name: &str) -> String {
 }
 
 impl Options {
+    /// What the object `given` says about the options of this table, over their defaults; no files. For hosts without a graph:
+    /// nothing is checked, and what is not given and has no default is `null`.
+    pub fn over_defaults(table: &[OptionSpec], given: &Json) -> Options {
+        let value = |spec: &OptionSpec| {
+            let default = || spec.default.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Json::Null);
+            (spec.name.to_owned(), given.get(spec.name).cloned().unwrap_or_else(default))
+        };
+        Options { values: table.iter().map(value).collect(), files: IndexMap::new() }
+    }
+
     /// The values as the struct that the stage works with.
     ///
     /// # Errors

@@ -164,8 +164,8 @@ fn pool(storage: Storage, places: usize) -> Option<PoolingAllocationConfig> {
     };
     let total = |each: usize| u32::try_from(places.saturating_mul(each)).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
-    // One unused place stays as good as new only if it was never used: all that were may be used again.
-    pool.max_unused_warm_slots(total(MEMORIES))
+    // A plugin is given back a place that was its own. If there is none, it gets a new one while so few used ones are free.
+    pool.max_unused_warm_slots(total(1))
         .pagemap_scan(scan)
         .linear_memory_keep_resident(kept_bytes)
         .table_keep_resident(TABLE_ELEMENTS_POOLED * size_of::<usize>())

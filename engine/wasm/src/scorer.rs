@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use ruminate_flow::diagnostic::{list, nearest};
 use ruminate_flow::digest::Digest;
 use ruminate_flow::error::StageError;
@@ -107,24 +106,19 @@ impl Ask for Sample<'_> {
 fn read(table: &Json) -> Result<Settings, Vec<Complaint>> {
     let about = |message: String| vec![Complaint { option: None, message, help: None }];
     let empty = serde_json::Map::new();
-    let table = match table {
+    let given = match table {
         Json::Null => &empty,
-        Json::Object(table) => table,
+        Json::Object(given) => given,
         other => return Err(about(format!("a plugin's settings are a table, not {}", value_text(other)))),
     };
     let unknown =
-        table.keys().filter(|key| !SETTINGS.iter().any(|setting| setting.name == *key)).map(|key| unknown(key));
-    let wrong = SETTINGS.iter().filter_map(|setting| mismatch(setting, table.get(setting.name)?));
+        given.keys().filter(|key| !SETTINGS.iter().any(|setting| setting.name == *key)).map(|key| unknown(key));
+    let wrong = SETTINGS.iter().filter_map(|setting| mismatch(setting, given.get(setting.name)?));
     let complaints: Vec<_> = unknown.chain(wrong).collect();
     if !complaints.is_empty() {
         return Err(complaints);
     }
-    let value = |setting: &OptionSpec| {
-        let default = || setting.default.and_then(|default| serde_json::from_str(default).ok()).unwrap_or(Json::Null);
-        (setting.name.to_owned(), table.get(setting.name).cloned().unwrap_or_else(default))
-    };
-    let values: IndexMap<_, _> = SETTINGS.iter().map(value).collect();
-    Options { values, files: IndexMap::new() }.read().map_err(about)
+    Options::over_defaults(&SETTINGS, table).read().map_err(about)
 }
 
 fn unknown(key: &str) -> Complaint {

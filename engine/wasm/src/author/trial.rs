@@ -122,13 +122,8 @@ impl Trial {
         let kind = WasmKind;
         let files =
             [("plugin".to_owned(), vec![InputFile { path: path.to_owned(), digest: Digest::of(&bytes) }])].into();
-        let mut options = Options { values: Default::default(), files };
-        for option in kind.options() {
-            let default = option.default.and_then(|default| serde_json::from_str(default).ok());
-            options.values.insert(option.name.to_owned(), default.unwrap_or_default());
-        }
-        options.values.insert("plugin".to_owned(), json!(path));
-        options.values.insert("config".to_owned(), config);
+        let given = json!({ "plugin": path, "config": config });
+        let mut options = Options { files, ..Options::over_defaults(kind.options(), &given) };
         let given = [("fuel", limits.fuel), ("memory-mb", limits.memory_mb), ("timeout-ms", limits.timeout_ms)];
         for (name, value) in given {
             let Some(value) = value else { continue };

@@ -1,6 +1,7 @@
 //! Where the memory of instances comes from: nobody can tell, and there is always enough.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use ruminate_flow::digest::Digest;
 use ruminate_flow::event::Cancel;
@@ -28,6 +29,13 @@ fn call(plugin: &Plugin, count: usize) -> Result<usize, CallError> {
         Answers::Verdicts(verdicts) => verdicts.len(),
         _ => 0,
     })
+}
+
+/// A filter that refuses everything without a word, with something more in its module.
+fn idle(more: &str) -> Vec<u8> {
+    let refuse =
+        r#"(func (export "filter") (param i32 i32) (result i32) (i32.const 65536)) (data (i32.const 65536) "\01")"#;
+    Guest { body: &format!("{more} {refuse}"), ..Guest::default() }.component("filter")
 }
 
 /// A filter that traps if it can find anything of an instance before it, and then writes wherever it can: in its data, in every
@@ -79,13 +87,20 @@ fn no_instance_finds_anything_of_another() {
 
 #[test]
 fn calls_wait_for_a_place() {
-    let bytes = nosy();
-    let plugin = plugin(Storage::Scanned, &bytes);
-    // More than a pool holds at once.
-    let done = AtomicUsize::new(0);
-    let pool = limits::pool(&Limits::for_check(), 256).expect("threads");
-    pool.broadcast(|_| done.fetch_add(usize::from(call(&plugin, 1) == Ok(1)), Ordering::Relaxed));
-    assert_eq!(done.into_inner(), 256);
+    let home = engines::build(&Limits::for_check(), Storage::Scanned, 1).expect("an engine");
+    let taken = home.place().expect("a pool");
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| send.send(home.place().is_some()));
+        assert!(receive.recv_timeout(Duration::from_millis(50)).is_err(), "there is one place");
+        drop(taken);
+        assert_eq!(receive.recv(), Ok(true));
+    });
+    // More threads than the pool of a small machine has places.
+    let plugin = plugin(Storage::Scanned, &idle(""));
+    let pool = limits::pool(&Limits::for_check(), 48).expect("threads");
+    let refused = CallError::Refused(String::new());
+    assert!(pool.broadcast(|_| call(&plugin, 1)).into_iter().all(|called| called == Err(refused.clone())));
 }
 
 #[test]
@@ -105,10 +120,8 @@ fn a_plugin_too_large_for_a_pool_goes_without() {
     let memories = "(memory 1) (memory 1) (memory 1)";
     let tables = "(table 1 funcref)".repeat(9);
     let large = "(table 300000 funcref)";
-    let keep =
-        r#"(func (export "filter") (param i32 i32) (result i32) (i32.const 65536)) (data (i32.const 65536) "\01")"#;
     for what in [memories, tables.as_str(), large] {
-        let bytes = Guest { body: &format!("{what} {keep}"), ..Guest::default() }.component("filter");
+        let bytes = idle(what);
         let folder = tempfile::tempdir().expect("a folder");
         let cache = Cache::open(folder.path().join("plugins")).expect("a cache");
         let load = |storage, read: &dyn Fn() -> Vec<u8>| {

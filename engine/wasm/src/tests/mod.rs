@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use indexmap::IndexMap;
 use ruminate_flow::digest::Digest;
 use ruminate_flow::error::StageError;
 use ruminate_flow::event::Cancel;
@@ -34,21 +33,14 @@ fn file(path: &str) -> PathBuf {
 }
 
 /// Builds a node of the kind `wasm` from `options` over its defaults, with an input of these fields.
-fn build(plugin: &Path, options: Json, input: &[(&str, FieldKind)]) -> Result<Stage, Vec<Complaint>> {
+fn build(plugin: &Path, mut options: Json, input: &[(&str, FieldKind)]) -> Result<Stage, Vec<Complaint>> {
     let kinds = crate::kinds();
-    let mut values: IndexMap<String, Json> = IndexMap::new();
-    for option in kinds[0].options() {
-        let default =
-            option.default.map_or(Json::Null, |default| serde_json::from_str(default).expect("a default is JSON"));
-        values.insert(option.name.to_owned(), default);
-    }
-    values.insert("plugin".to_owned(), json!(plugin));
-    values.extend(options.as_object().expect("options are a table").clone());
+    options["plugin"] = json!(plugin);
     let digest = std::fs::read(plugin).map_or(Digest::of(b""), |bytes| Digest::of(&bytes));
     let files = [("plugin".to_owned(), vec![InputFile { path: plugin.to_owned(), digest }])].into();
     let schema: Schema = input.iter().map(|(name, kind)| ((*name).to_owned(), kind.clone())).collect();
     let node = NodeInput {
-        options: &Options { values, files },
+        options: &Options { files, ..Options::over_defaults(kinds[0].options(), &options) },
         schemas: &[("input", schema)].into(),
         models: &BTreeMap::new(),
         digest_file: &|_| Ok(Digest::of(b"")),

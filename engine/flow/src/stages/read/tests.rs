@@ -31,11 +31,7 @@ impl Progress for Notes {
 }
 
 fn build(files: &[PathBuf], given: Json) -> Result<Stage, Vec<Complaint>> {
-    let mut options = Options::default();
-    for spec in OPTIONS {
-        let default = spec.default.map_or(Json::Null, |text| serde_json::from_str(text).unwrap());
-        options.values.insert(spec.name.to_owned(), given.get(spec.name).cloned().unwrap_or(default));
-    }
+    let mut options = Options::over_defaults(OPTIONS, &given);
     let file = |path: &PathBuf| InputFile { path: path.clone(), digest: Digest::of(b"") };
     options.files.insert("path".into(), files.iter().map(file).collect());
     let digest_file = |path: &Path| Ok(Digest::of(&std::fs::read(path).map_err(StageError::io("read", path))?));

@@ -57,15 +57,10 @@ pub(super) fn build(
     schemas: &BTreeMap<&'static str, Schema>,
 ) -> Result<Stage, Vec<Complaint>> {
     let kind = super::super::kinds().into_iter().find(|known| known.name() == kind).unwrap();
-    let mut values = Options::default();
     let names = options.as_object().unwrap().keys();
     assert!(names.clone().all(|name| kind.options().iter().any(|spec| spec.name == name)), "{names:?}");
-    for spec in kind.options() {
-        let default = spec.default.map_or(Json::Null, |text| serde_json::from_str(text).unwrap());
-        values.values.insert(spec.name.to_owned(), options.get(spec.name).cloned().unwrap_or(default));
-    }
     kind.build(&NodeInput {
-        options: &values,
+        options: &Options::over_defaults(kind.options(), options),
         schemas,
         models: &BTreeMap::new(),
         digest_file: &|_| Ok(Digest::of(b"")),
