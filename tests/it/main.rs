@@ -9,6 +9,7 @@ mod failure;
 mod kill;
 mod layout;
 mod logits;
+mod model_init;
 mod partial;
 mod plugin_failures;
 mod plugins;
