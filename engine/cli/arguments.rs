@@ -1,5 +1,6 @@
 //! The command line: what can be typed, its help and its defaults. It does nothing but describe.
 
+mod chat;
 pub(crate) mod plugin;
 
 use std::num::NonZeroUsize;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::chat::ChatArguments;
 use self::plugin::PluginCommand;
 
 /// The store where none is named.
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     /// Make, build, test and try plugins: filters, mappers and rewards in WebAssembly
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Talk to a model
+    Chat(ChatArguments),
     /// Look at a model folder, compare what it computes, or make one
     #[command(subcommand)]
     Model(ModelCommand),

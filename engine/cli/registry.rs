@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ruminate_flow::model::ModelTraits;
 use ruminate_flow::stage::Registry;
 use ruminate_ml::config::{CONFIG_FILE, SaveType};
 use ruminate_ml::stop::Stop;
+use ruminate_ml::footprint::Footprint;
 use ruminate_ml::types::ModelFiles;
 use ruminate_ml::weights::{self, InitOptions};
 use ruminate_ml::{device, logits, stages};
@@ -32,15 +32,15 @@ pub(crate) fn check_device(device: &str) -> Result<(), Failure> {
     device::parse(device).map(drop).map_err(input)
 }
 
-/// The files of a model folder (name -> path), and what they hold.
+/// The files of a model folder (name -> path), and the model's numbers.
 ///
 /// # Errors
 /// The folder cannot be read or holds no model.
-pub(crate) fn inspect_model(folder: &Path) -> Result<(BTreeMap<String, PathBuf>, ModelTraits), Failure> {
-    let files = ModelFiles::from_folder(folder).map_err(input)?.files;
-    let traits = stages::inspector().inspect(&files, false);
-    let traits = traits.map_err(|message| Failure::Input(format!("the model `{}`: {message}", folder.display())))?;
-    Ok((files, traits))
+pub(crate) fn footprint(folder: &Path) -> Result<(BTreeMap<String, PathBuf>, Footprint), Failure> {
+    let files = ModelFiles::from_folder(folder).map_err(input)?;
+    let footprint = Footprint::of(&files);
+    let footprint = footprint.map_err(|error| Failure::Input(format!("the model `{}`: {error}", folder.display())))?;
+    Ok((files.files, footprint))
 }
 
 /// The logits of the model in `folder` for a chat whose images lie relative to `beside`, as a safetensors file.

@@ -1,5 +1,6 @@
 //! The commands, one file each, and the choice between them.
 
+mod chat;
 mod check;
 mod export;
 mod kinds;
@@ -24,6 +25,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Plan(arguments) => plan::plan(&arguments),
+        Command::Chat(arguments) => chat::chat(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Results(arguments) => results::results(&arguments),
         Command::Show(arguments) => show::show(&arguments),

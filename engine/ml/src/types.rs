@@ -55,7 +55,8 @@ impl Message {
                 .iter()
                 .enumerate()
                 .map(|(part_index, part)| {
-                    Part::from_json(part, load)?.ok_or_else(|| {
+                    let part = Part::from_json(part, load).map_err(|error| in_part(&error, part_index, index))?;
+                    part.ok_or_else(|| {
                         Error::chat(format!(
                             "part {part_index} of message {index}: expected `{{\"type\": \"text\", \"text\": ...}}` or \
                              `{{\"type\": \"image_url\", \"image_url\": {{\"url\": ...}}}}`"
@@ -69,6 +70,15 @@ impl Message {
         };
         Ok(Message { role: role.to_owned(), content })
     }
+}
+
+/// An error with the part and the message that it came from.
+fn in_part(error: &Error, part: usize, message: usize) -> Error {
+    let reason = match error {
+        Error::Chat { message } => message.clone(),
+        other => other.to_string(),
+    };
+    Error::chat(format!("part {part} of message {message}: {reason}"))
 }
 
 impl Part {

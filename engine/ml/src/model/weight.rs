@@ -28,6 +28,14 @@ impl Weight {
         }
     }
 
+    /// `upstream matrix`: the gradient with respect to the input of a product whose gradient is `upstream`.
+    pub(super) fn back(&self, upstream: Tensor<2>) -> Tensor<2> {
+        match self {
+            Weight::Full(matrix) => upstream.matmul(matrix.clone()),
+            Weight::Half(matrix) => upstream.matmul(matrix.widened()),
+        }
+    }
+
     /// The rows of the given numbers, in f32.
     pub(super) fn select(&self, numbers: Tensor<1, Int>) -> Tensor<2> {
         match self {

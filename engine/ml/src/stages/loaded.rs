@@ -36,7 +36,8 @@ impl Loaded {
         Self::load_as(Storage::F32, model, prompting, context)
     }
 
-    /// As [`Loaded::load`], for a model that is not trained: a large one takes half the memory.
+    /// As [`Loaded::load`], for a model that is not trained but sampled from: a large one takes half the memory, and
+    /// matrices lie as decoding wants them.
     ///
     /// # Errors
     /// As [`Loaded::load`].
@@ -45,7 +46,8 @@ impl Loaded {
         prompting: &Prompting,
         context: &StageContext<'_>,
     ) -> Result<Self, StageError> {
-        Self::load_as(Storage::Automatic, model, prompting, context)
+        let loaded = Self::load_as(Storage::Automatic, model, prompting, context)?;
+        Ok(Self { model: loaded.model.laid_out_for_sampling(), ..loaded })
     }
 
     fn load_as(
