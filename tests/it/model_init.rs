@@ -1,6 +1,8 @@
 //! `model init`: a folder with random weights that everything else takes, and that is there in full or not at all.
 
 use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use safetensors::SafeTensors;
 use serde_json::{Value as Json, json};
@@ -65,4 +67,36 @@ fn what_cannot_be_written_is_refused_and_leaves_nothing() {
         assert!(ran.stderr.contains(expected), "{}", ran.stderr);
     }
     assert!(!out.exists() && files(&taken, "").len() == 1);
+}
+
+/// Interrupted it leaves nothing; killed, a folder that nobody takes for the model.
+#[test]
+fn what_is_stopped_half_way_is_no_model() {
+    let config = root().join("examples/models/configs/qwen2.5-vl-3b");
+    for (signal, left) in [("INT", 0), ("KILL", 1)] {
+        let workplace = Workplace::new();
+        let out = workplace.path("models/new");
+        let mut command = workplace.command(&["model", "init", config.to_str().unwrap(), "-o", out.to_str().unwrap()]);
+        let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let partial = || -> Vec<_> {
+            std::fs::read_dir(workplace.path("models"))
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .collect()
+        };
+        while !partial().iter().any(|folder| folder.join("new/model-00001-of-00002.safetensors").exists()) {
+            assert!(running.try_wait().expect("the program is there").is_none(), "it ended before it was stopped");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let id = running.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().expect("kill runs").success());
+        let status = running.wait().expect("the program ends");
+        assert_eq!(status.code(), (signal == "INT").then_some(130));
+        let names: Vec<String> =
+            partial().iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+        assert_eq!(names.len(), left, "{names:?}");
+        assert!(!out.exists() && names.iter().all(|name| name.starts_with(".partial-")), "{names:?}");
+    }
 }
