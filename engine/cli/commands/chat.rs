@@ -12,6 +12,7 @@ use ruminate_ml::model::Model;
 use ruminate_ml::stop::Stop;
 use ruminate_ml::text_stream::TextStream;
 use ruminate_ml::types::{Message, ModelFiles, Part, Prompt};
+use ruminate_ml::weights::Storage;
 use serde_json::json;
 
 use crate::arguments::ChatArguments;
