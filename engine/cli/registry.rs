@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ruminate_flow::stage::Registry;
 use ruminate_ml::config::{CONFIG_FILE, SaveType};
-use ruminate_ml::stop::Stop;
 use ruminate_ml::footprint::Footprint;
+use ruminate_ml::stop::Stop;
 use ruminate_ml::types::ModelFiles;
 use ruminate_ml::weights::{self, InitOptions};
 use ruminate_ml::{device, logits, stages};

@@ -11,6 +11,7 @@ mod grade;
 mod kill;
 mod layout;
 mod logits;
+mod model_init;
 mod partial;
 mod plugin_failures;
 mod plugins;

@@ -1,5 +1,6 @@
 //! `ruminate model init`: a model folder with random weights, of any size in little memory.
 
+use std::fs;
 use std::io::Write;
 
 use ruminate_flow::event::Cancel;
@@ -16,10 +17,15 @@ use crate::terminal;
 /// # Errors
 /// A configuration that cannot be used, a folder that holds something, a disk that cannot be written, an interrupt.
 pub(super) fn init(arguments: &InitArguments) -> Result<(), Failure> {
+    let shown = arguments.output.display();
+    if arguments.output.is_file() || fs::read_dir(&arguments.output).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::Input(format!(
+            "`{shown}` holds something already: name a folder that does not exist yet"
+        )));
+    }
     let cancel = Cancel::default();
     Watch::install()?.begin(cancel.clone(), terminal::say, || {});
     let (parameters, written) = registry::init_model(arguments, &|| cancel.requested())?;
-    let shown = arguments.output.display();
     writeln!(terminal::stdout(), "{shown}: {} parameters, {}", count(parameters), bytes(written))?;
     Ok(())
 }

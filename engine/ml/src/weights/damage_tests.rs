@@ -270,3 +270,18 @@ fn an_index_leads_to_files_of_the_folder_only() {
         "{message}"
     );
 }
+
+#[test]
+fn a_model_that_no_machine_holds_is_not_drawn() {
+    let bench = Bench::new();
+    let mut config: Value = serde_json::from_slice(&std::fs::read(bench.path("config.json")).unwrap()).unwrap();
+    config["num_hidden_layers"] = json!(4096);
+    config["intermediate_size"] = json!(1 << 20);
+    std::fs::write(bench.path("config.json"), config.to_string()).unwrap();
+    let files = ModelFiles::from_folder(bench.place.path()).unwrap().with_init(1);
+    let message = Model::load(&files, &Device::flex()).unwrap_err().to_string();
+    assert!(
+        message.starts_with("`config.json`: it describes a model of ") && message.contains("can be drawn"),
+        "{message}"
+    );
+}

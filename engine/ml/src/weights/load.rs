@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::draw::draw_values;
 use super::mapped::WeightFile;
 use super::{INDEX_FILE, SINGLE_FILE, Storage};
-use crate::config::ModelConfig;
+use crate::config::{CONFIG_FILE, ModelConfig};
 use crate::model::half::{HalfFormat, HalfMatrix, HalfRows};
 use crate::model::parameters::{Parameter, SavedTensor, Spec, published_name, specs};
 use crate::stop::Stop;
@@ -23,6 +23,8 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 /// How many names of one kind an error lists.
 const LISTED: usize = 20;
+/// The most parameters that are drawn: a TiB in f32.
+const DRAWN_VALUES_MAX: usize = 1 << 38;
 /// The bytes after which a request to stop is looked for.
 const PIECE: usize = 64 << 20;
 
@@ -42,6 +44,7 @@ pub fn load(
     stop: Stop<'_>,
 ) -> Result<(ModelConfig, Vec<(String, Parameter)>)> {
     if let Some(seed) = files.init {
+        check_drawable(&config)?;
         let draw = |spec: Spec| stop.check().map(|()| draw_parameter(&spec, seed, device));
         let parameters = specs(&config).into_iter().map(draw).collect::<Result<_>>()?;
         return Ok((config, parameters));
@@ -273,6 +276,18 @@ fn values(pieces: &[(SavedTensor, Place<'_>)], stop: Stop<'_>) -> Result<Vec<f32
         }
     }
     Ok(values)
+}
+
+/// # Errors
+/// A model that no machine holds: a damaged configuration rather than a wish.
+fn check_drawable(config: &ModelConfig) -> Result<()> {
+    let values: usize = specs(config).iter().map(|spec| spec.dims.iter().product::<usize>()).sum();
+    if values <= DRAWN_VALUES_MAX {
+        return Ok(());
+    }
+    let message =
+        format!("it describes a model of {values} parameters, of which at most {DRAWN_VALUES_MAX} can be drawn");
+    Err(Error::model_file(CONFIG_FILE, message))
 }
 
 fn draw_parameter(spec: &Spec, seed: u64, device: &Device) -> (String, Parameter) {

@@ -9,10 +9,12 @@ use serde_json::Value;
 
 use super::*;
 use crate::Error;
-use crate::config::SaveType;
+use crate::chat::Processor;
+use crate::config::{ModelConfig, SaveType};
+use crate::model::parameters::specs;
 use crate::model::{Model, Padding, Parameter, Sequence};
 use crate::stop::Stop;
-use crate::types::{ImagePatches, ModelFiles};
+use crate::types::{ImagePatches, Message, ModelFiles, Part};
 
 pub(super) fn source(name: &str) -> ModelFiles {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/model");
@@ -257,4 +259,29 @@ fn a_folder_that_cannot_be_written_in_full_is_not_there() {
     let message = save_to_folder(&model, &source, &options, &place.path().join("new")).unwrap_err().to_string();
     assert!(message.contains("`model.norm.weight` holds") && message.contains("bfloat16"), "{message}");
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
+}
+
+/// The folder of the published 3B's shape: as many parameters, and a tokenizer whose special tokens have the published numbers.
+#[test]
+fn the_real_shape_has_the_published_numbers() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/models/configs/qwen2.5-vl-3b");
+    let files = ModelFiles::from_folder(&folder).unwrap();
+    let config = ModelConfig::load(&files).unwrap();
+    let specs = specs(&config);
+    let parameters: usize = specs.iter().map(|spec| spec.dims.iter().product::<usize>()).sum();
+    assert_eq!((parameters, config.eos_tokens.as_slice()), (3_754_622_976, &[151_645, 151_643][..]));
+    assert!(
+        Storage::Automatic.keeps_half(&specs, &Device::flex()) && !Storage::F32.keeps_half(&specs, &Device::flex())
+    );
+    let processor = Processor::load(&files).unwrap();
+    let pixels = image::RgbImage::from_fn(60, 40, |x, y| image::Rgb([x as u8, y as u8, 7]));
+    let mut png = std::io::Cursor::new(Vec::new());
+    pixels.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let content = vec![Part::Image(png.into_inner().into()), Part::Text("What is it?".to_owned())];
+    let prompt = processor.encode(&[Message { role: "user".to_owned(), content }], true).unwrap();
+    let special: Vec<u32> = prompt.tokens.iter().copied().filter(|token| *token > 1000).collect();
+    let images = special.iter().filter(|token| **token == 151_655).count();
+    assert_eq!(images, prompt.images[0].patches() / 4);
+    let others: Vec<u32> = special.into_iter().filter(|token| *token != 151_655).collect();
+    assert_eq!(others, [151_644, 151_652, 151_653, 151_645, 151_644]);
 }
