@@ -140,7 +140,12 @@ fn needs(parameters: u64, adapter: u64) -> Vec<Need> {
                 adapter as f64 / 1e6
             ),
         ),
-        need("full training", "f32", 16 * parameters, "16 a parameter: weight 4, gradient 4, moments 8 (this program)"),
+        need(
+            "full training",
+            "f32",
+            16 * parameters,
+            "16 a parameter: weight 4, gradient 4 (for each shard of a step), moments 8 (this program)",
+        ),
         need(
             "full training",
             "bf16",
