@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::model_init::init;
 use crate::arguments::ModelCommand;
 use crate::failure::Failure;
 use crate::files::write_file;
@@ -20,6 +21,7 @@ pub(crate) fn model(command: &ModelCommand) -> Result<(), Failure> {
     match command {
         ModelCommand::Info { folder, json } => info::info(folder, *json),
         ModelCommand::Logits { folder, messages, output, device } => logits(folder, messages, output, device),
+        ModelCommand::Init(arguments) => init(arguments),
     }
 }
 

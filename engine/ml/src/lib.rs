@@ -12,6 +12,7 @@ pub mod logits;
 pub mod model;
 pub mod stages;
 pub mod stop;
+pub mod text_stream;
 pub mod tokenizer;
 pub mod train;
 pub mod types;

@@ -10,7 +10,9 @@ use serde_json::Value as Json;
 
 use crate::chat::Processor;
 use crate::model::{Model, Padding, Sequence};
+use crate::stop::Stop;
 use crate::types::{Message, ModelFiles, Part};
+use crate::weights::Storage;
 use crate::{Error, Result};
 
 /// The logits of the model in `files` for a chat in the OpenAI form (`image_url.url`: a path, relative to `folder`, or a data
@@ -27,7 +29,7 @@ pub fn logits_of_chat(files: &ModelFiles, chat: &Json, folder: &Path, device: &D
     }
     let processor = Processor::load(files)?;
     let prompt = processor.encode(&messages, false).map_err(|error| name_image(error, &messages, &processor))?;
-    let model = Model::load(files, device)?;
+    let model = Model::load_until(files, device, Storage::Automatic, Stop::NEVER)?;
     let images: Vec<_> = prompt.images.iter().map(AsRef::as_ref).collect();
     let features = model.encode_images(&images)?;
     let order: Vec<usize> = (0..images.len()).collect();

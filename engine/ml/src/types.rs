@@ -1,13 +1,11 @@
 //! The data that passes between the parts of the crate: messages, prompts, examples, and where a model's files lie.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::stop::Stop;
 use crate::{Error, Result};
 
 /// One turn of a chat.
@@ -218,25 +216,6 @@ impl ModelFiles {
     /// When it is missing or cannot be read.
     pub fn require(&self, name: &str, purpose: &str) -> Result<Vec<u8>> {
         self.read(name)?.ok_or_else(|| Error::MissingFile { file: name.to_owned(), purpose: purpose.to_owned() })
-    }
-
-    /// As [`ModelFiles::require`], for large files: `stop` is asked between pieces.
-    ///
-    /// # Errors
-    /// As [`ModelFiles::require`], and [`Error::Stopped`] after a stop.
-    pub fn require_until(&self, name: &str, purpose: &str, stop: Stop<'_>) -> Result<Vec<u8>> {
-        const PIECE: u64 = 64 << 20;
-        let missing = || Error::MissingFile { file: name.to_owned(), purpose: purpose.to_owned() };
-        let path = self.files.get(name).ok_or_else(missing)?;
-        let failed = |error| Error::read(path, error);
-        let mut file = std::fs::File::open(path).map_err(failed)?;
-        let mut bytes = Vec::with_capacity(file.metadata().map_err(failed)?.len() as usize);
-        loop {
-            stop.check()?;
-            if file.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(failed)? == 0 {
-                return Ok(bytes);
-            }
-        }
     }
 
     /// A file as JSON, or nothing when the model has no such file.

@@ -1,23 +1,28 @@
 //! What both towers are made of: linear layers, RMS norms, gated MLPs, rotary positions, and attention over fused
 //! queries, keys and values. Activations are `[tokens, width]`, so that every product is one large matrix product.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::Visitor;
-use super::kernels::{Visibility, attend, swiglu};
+use super::kernels::add_bias;
+use super::kernels::attention::{Visibility, attention_weights};
+use super::kernels::gated::swiglu;
+use super::kernels::norm::rms_norm;
+pub(super) use super::kernels::rotary::{Heads, Projected, Rotary};
+use super::weight::Weight;
 use crate::device::is_cpu;
 
 /// `x W^T + b`.
 #[derive(Clone, Debug)]
 pub(super) struct Linear {
-    weight: Tensor<2>,
-    bias: Option<Tensor<1>>,
+    pub(super) weight: Weight,
+    pub(super) bias: Option<Tensor<1>>,
 }
 
 impl Linear {
     /// A layer whose values are still to be put in by a visitor.
     pub(super) fn empty(bias: bool, device: &Device) -> Self {
-        Linear { weight: Tensor::zeros([1, 1], device), bias: bias.then(|| Tensor::zeros([1], device)) }
+        Linear { weight: Weight::empty(device), bias: bias.then(|| Tensor::zeros([1], device)) }
     }
 
     pub(super) fn visit(&mut self, path: &str, visitor: &mut dyn Visitor) {
@@ -28,9 +33,9 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let output = product(input, &self.weight);
+        let output = self.weight.product(input);
         match &self.bias {
-            Some(bias) => output + bias.clone().unsqueeze(),
+            Some(bias) => add_bias(output, bias),
             None => output,
         }
     }
@@ -66,8 +71,8 @@ fn least_rows(inner: usize, width: usize) -> usize {
 /// The root-mean-square norm, computed in f32.
 #[derive(Clone, Debug)]
 pub(super) struct RmsNorm {
-    weight: Tensor<1>,
-    epsilon: f64,
+    pub(super) weight: Tensor<1>,
+    pub(super) epsilon: f64,
 }
 
 impl RmsNorm {
@@ -80,17 +85,15 @@ impl RmsNorm {
     }
 
     pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let mean_square = (input.clone() * input.clone()).mean_dim(1);
-        let scale = (mean_square + self.epsilon).sqrt().recip();
-        input * scale * self.weight.clone().unsqueeze()
+        rms_norm(input, &self.weight, self.epsilon)
     }
 }
 
 /// SwiGLU: `down(silu(gate(x)) * up(x))`, the two inner layers as one product.
 #[derive(Clone, Debug)]
 pub(super) struct GatedMlp {
-    gate_up: Linear,
-    down: Linear,
+    pub(super) gate_up: Linear,
+    pub(super) down: Linear,
 }
 
 impl GatedMlp {
@@ -108,124 +111,16 @@ impl GatedMlp {
     }
 }
 
-/// The heads of an attention layer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Heads {
-    /// Query heads.
-    pub(super) queries: usize,
-    /// Key heads, and as many value heads.
-    pub(super) keys: usize,
-    /// The width of one.
-    pub(super) width: usize,
-}
-
-impl Heads {
-    /// Query, key and value heads.
-    pub(super) fn all(self) -> usize {
-        self.queries + 2 * self.keys
-    }
-}
-
-/// Rotary positions for fused queries, keys and values: one table for all heads, which also carries the scale of the
-/// scores (in the queries) and leaves the values as they are. Shared by the layers of a tower.
-#[derive(Clone, Debug)]
-pub(super) struct Rotary {
-    cosine: Tensor<2>,
-    sine: Tensor<2>,
-    /// Turns a head `(a, b)` of two halves into `(-b, a)`.
-    quarter_turn: Tensor<2>,
-    heads: Heads,
-}
-
-impl Rotary {
-    /// Tables for tokens whose angles are given by `angles`: half a head of them per token.
-    pub(super) fn new(angles: &[f32], heads: Heads, device: &Device) -> Self {
-        let half = heads.width / 2;
-        let width = heads.all() * heads.width;
-        let tokens = angles.len() / half;
-        let scale = 1.0 / (heads.width as f64).sqrt();
-        let mut cosine = Vec::with_capacity(tokens * width);
-        let mut sine = Vec::with_capacity(tokens * width);
-        for angles in angles.chunks_exact(half) {
-            let turns: Vec<(f64, f64)> = angles.iter().map(|angle| f64::from(*angle).sin_cos()).collect();
-            for (count, scale) in [(heads.queries, scale), (heads.keys, 1.0)] {
-                for _ in 0..2 * count {
-                    cosine.extend(turns.iter().map(|(_, cosine)| (cosine * scale) as f32));
-                    sine.extend(turns.iter().map(|(sine, _)| (sine * scale) as f32));
-                }
-            }
-            cosine.resize(cosine.len() + heads.keys * heads.width, 1.0);
-            sine.resize(sine.len() + heads.keys * heads.width, 0.0);
-        }
-        let mut quarter_turn = vec![0.0f32; heads.width * heads.width];
-        for index in 0..half {
-            quarter_turn[(index + half) * heads.width + index] = -1.0;
-            quarter_turn[index * heads.width + index + half] = 1.0;
-        }
-        let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [tokens, width]), device);
-        let quarter_turn = TensorData::new(quarter_turn, [heads.width, heads.width]);
-        Rotary {
-            cosine: table(cosine),
-            sine: table(sine),
-            quarter_turn: Tensor::from_data(quarter_turn, device),
-            heads,
-        }
-    }
-
-    /// The rows of the tables in another order, or some of them.
-    pub(super) fn select(&self, tokens: burn::tensor::Tensor<1, burn::tensor::Int>) -> Self {
-        Rotary {
-            cosine: self.cosine.clone().select(0, tokens.clone()),
-            sine: self.sine.clone().select(0, tokens),
-            quarter_turn: self.quarter_turn.clone(),
-            heads: self.heads,
-        }
-    }
-
-    /// Applies the positions to fused heads `[tokens, all * width]`.
-    fn apply(&self, fused: Tensor<2>) -> Tensor<2> {
-        let [tokens, width] = fused.dims();
-        let turned = fused.clone().reshape([tokens * self.heads.all(), self.heads.width]);
-        let turned = turned.matmul(self.quarter_turn.clone()).reshape([tokens, width]);
-        fused * self.cosine.clone() + turned * self.sine.clone()
-    }
-}
-
-/// Queries, keys and values with their positions, `[rows, heads, length, width]` each.
-pub(super) struct Projected {
-    queries: Tensor<4>,
-    pub(super) keys: Tensor<4>,
-    pub(super) values: Tensor<4>,
-    heads: Heads,
-}
-
 /// Takes fused heads `[rows * length, all * width]` apart, positions applied.
 pub(super) fn project(fused: Tensor<2>, rows: usize, rotary: &Rotary) -> Projected {
-    let heads = rotary.heads;
-    let [tokens, _] = fused.dims();
-    let fused = rotary.apply(fused).reshape([rows, tokens / rows, heads.all(), heads.width]).swap_dims(1, 2);
-    Projected {
-        queries: fused.clone().narrow(1, 0, heads.queries),
-        keys: fused.clone().narrow(1, heads.queries, heads.keys),
-        values: fused.narrow(1, heads.queries + heads.keys, heads.keys),
-        heads,
-    }
+    rotary.split(fused, rows)
 }
 
 impl Projected {
     /// Attention over the given keys and values, which may be more than these; `[rows * length, queries * width]`.
     pub(super) fn attend_to(self, keys: Tensor<4>, values: Tensor<4>, visibility: Option<&Visibility>) -> Tensor<2> {
-        let [rows, _, length, width] = self.queries.dims();
-        let heads = self.heads;
-        // Query heads that share keys lie below each other as one longer matrix, so keys need no repeating.
-        let repeats = heads.queries / heads.keys;
-        let queries = self.queries.reshape([rows, heads.keys, repeats * length, width]);
-        let scores = queries.matmul(keys.transpose());
-        let mixed = attend(scores, values, visibility);
-        mixed
-            .reshape([rows, heads.queries, length, width])
-            .swap_dims(1, 2)
-            .reshape([rows * length, heads.queries * width])
+        let length = self.queries.dims()[2];
+        attention_weights(grouped(self.queries, &keys).matmul(keys.transpose()), visibility).mix(values, length)
     }
 
     /// Attention over these keys and values themselves.
@@ -235,8 +130,17 @@ impl Projected {
     }
 }
 
+/// Query heads that share keys, below each other as one longer matrix, so that keys need no repeating.
+pub(super) fn grouped(queries: Tensor<4>, keys: &Tensor<4>) -> Tensor<4> {
+    let [rows, heads, length, width] = queries.dims();
+    let groups = keys.dims()[1];
+    queries.reshape([rows, groups, heads / groups * length, width])
+}
+
 #[cfg(test)]
 mod tests {
+    use burn::tensor::TensorData;
+
     use super::*;
 
     #[test]

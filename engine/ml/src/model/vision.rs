@@ -4,8 +4,9 @@
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use super::Visitor;
-use super::layers::{GatedMlp, Heads, Linear, RmsNorm, Rotary, product, project};
+use super::layers::{GatedMlp, Heads, Linear, RmsNorm, Rotary, project};
 use super::positions::{patch_angles, window_order};
+use super::weight::Weight;
 use crate::config::VisionConfig;
 use crate::types::ImagePatches;
 use crate::{Error, Result};
@@ -15,26 +16,26 @@ const EPSILON: f64 = 1e-6;
 /// The vision tower.
 #[derive(Clone, Debug)]
 pub(super) struct VisionTower {
-    config: VisionConfig,
-    patch_embed: Tensor<2>,
-    blocks: Vec<Block>,
-    merger: Merger,
+    pub(super) config: VisionConfig,
+    pub(super) patch_embed: Weight,
+    pub(super) blocks: Vec<Block>,
+    pub(super) merger: Merger,
 }
 
 #[derive(Clone, Debug)]
-struct Block {
-    norm1: RmsNorm,
-    qkv: Linear,
-    proj: Linear,
-    norm2: RmsNorm,
-    mlp: GatedMlp,
+pub(super) struct Block {
+    pub(super) norm1: RmsNorm,
+    pub(super) qkv: Linear,
+    pub(super) proj: Linear,
+    pub(super) norm2: RmsNorm,
+    pub(super) mlp: GatedMlp,
 }
 
 #[derive(Clone, Debug)]
-struct Merger {
-    norm: RmsNorm,
-    inner: Linear,
-    outer: Linear,
+pub(super) struct Merger {
+    pub(super) norm: RmsNorm,
+    pub(super) inner: Linear,
+    pub(super) outer: Linear,
 }
 
 impl VisionTower {
@@ -48,7 +49,7 @@ impl VisionTower {
         };
         VisionTower {
             config: config.clone(),
-            patch_embed: Tensor::zeros([1, 1], device),
+            patch_embed: Weight::empty(device),
             blocks: (0..config.depth).map(|_| block()).collect(),
             merger: Merger {
                 norm: RmsNorm::empty(EPSILON, device),
@@ -78,40 +79,77 @@ impl VisionTower {
     /// # Errors
     /// When an image's pixels do not fit its grid or its grid does not fit the merge squares.
     pub(super) fn forward(&self, images: &[&ImagePatches], device: &Device) -> Result<Tensor<2>> {
-        let plan = Plan::new(images, &self.config)?;
-        let width = self.config.patch_width();
-        let unit = self.config.merge_unit();
-        let pixels = plan.patch_order.iter().flat_map(|patch| {
-            let (image, place) = *patch;
-            &images[image].pixels[place * width..(place + 1) * width]
-        });
-        let pixels = TensorData::new(pixels.copied().collect::<Vec<f32>>(), [plan.patch_order.len(), width]);
-        let heads = Heads {
-            queries: self.config.heads,
-            keys: self.config.heads,
-            width: self.config.hidden_size / self.config.heads,
-        };
-        let rotary = Rotary::new(&plan.angles, heads, device);
-        let windows = Segments::new(plan.windows, &rotary, device);
-        let whole = Segments::new(plan.whole, &rotary, device);
-        let mut hidden = product(Tensor::<2>::from_data(pixels, device), &self.patch_embed);
+        let layout = Layout::new(images, &self.config, device)?;
+        let mut hidden = self.patch_embed.product(layout.pixels(images, &self.config, device));
         for (index, block) in self.blocks.iter().enumerate() {
-            let full = self.config.full_attention_blocks.contains(&index);
-            hidden = block.forward(hidden, if full { &whole } else { &windows });
+            hidden = block.forward(hidden, layout.segments(index, &self.config));
         }
-        let normed = self.merger.norm.forward(hidden);
-        let merged = normed.reshape([plan.patch_order.len() / unit, unit * self.config.hidden_size]);
-        let features = self.merger.outer.forward(activation::gelu(self.merger.inner.forward(merged)));
-        Ok(if plan.cells_in_order { features } else { features.select(0, indices(&plan.cell_places, device)) })
+        let features = self.merger.forward(self.merger.squares(self.merger.norm.forward(hidden), &self.config));
+        Ok(match &layout.cell_places {
+            None => features,
+            Some(places) => features.select(0, indices(places, device)),
+        })
+    }
+}
+
+impl Merger {
+    /// Each square of patches as one row.
+    pub(super) fn squares(&self, patches: Tensor<2>, config: &VisionConfig) -> Tensor<2> {
+        let ([count, width], unit) = (patches.dims(), config.merge_unit());
+        patches.reshape([count / unit, unit * width])
+    }
+
+    fn forward(&self, squares: Tensor<2>) -> Tensor<2> {
+        self.outer.forward(activation::gelu(self.inner.forward(squares)))
+    }
+}
+
+/// Where the patches of several images lie, and which of them attend to each other.
+pub(super) struct Layout {
+    patch_order: Vec<(usize, usize)>,
+    windows: Segments,
+    whole: Segments,
+    /// Where each merged cell of the images lies among the rows of the merger; none when they are in order.
+    pub(super) cell_places: Option<Vec<usize>>,
+}
+
+impl Layout {
+    /// # Errors
+    /// When an image's pixels do not fit its grid or its grid does not fit the merge squares.
+    pub(super) fn new(images: &[&ImagePatches], config: &VisionConfig, device: &Device) -> Result<Self> {
+        let plan = Plan::new(images, config)?;
+        let heads = Heads { queries: config.heads, keys: config.heads, width: config.hidden_size / config.heads };
+        let rotary = Rotary::new(&plan.angles, heads);
+        Ok(Layout {
+            patch_order: plan.patch_order,
+            windows: Segments::new(plan.windows, &rotary, device),
+            whole: Segments::new(plan.whole, &rotary, device),
+            cell_places: (!plan.cells_in_order).then_some(plan.cell_places),
+        })
+    }
+
+    /// The pixels of all patches in their order, `[patches, width]`.
+    pub(super) fn pixels(&self, images: &[&ImagePatches], config: &VisionConfig, device: &Device) -> Tensor<2> {
+        let width = config.patch_width();
+        let mut pixels = Vec::with_capacity(self.patch_order.len() * width);
+        for (image, place) in &self.patch_order {
+            pixels.extend_from_slice(&images[*image].pixels[place * width..(place + 1) * width]);
+        }
+        Tensor::from_data(TensorData::new(pixels, [self.patch_order.len(), width]), device)
+    }
+
+    /// Which patches attend to each other in a block.
+    pub(super) fn segments(&self, block: usize, config: &VisionConfig) -> &Segments {
+        if config.full_attention_blocks.contains(&block) { &self.whole } else { &self.windows }
     }
 }
 
 impl Block {
     fn forward(&self, hidden: Tensor<2>, segments: &Segments) -> Tensor<2> {
         let mixed = segments.attend(self.qkv.forward(self.norm1.forward(hidden.clone())));
-        let hidden = hidden + self.proj.forward(mixed);
+        let hidden = self.proj.forward(mixed) + hidden;
         let normed = self.norm2.forward(hidden.clone());
-        hidden + self.mlp.forward(normed)
+        self.mlp.forward(normed) + hidden
     }
 }
 
@@ -184,17 +222,17 @@ fn check_image(index: usize, image: &ImagePatches, config: &VisionConfig) -> Res
 
 /// Runs of patches that attend among themselves. Runs of one length are one batch; where lengths differ, the runs of
 /// each length are gathered.
-struct Segments {
-    groups: Vec<Group>,
+pub(super) struct Segments {
+    pub(super) groups: Vec<Group>,
     /// Where each patch is found in the groups laid side by side; none when there is one group.
-    back: Option<Tensor<1, Int>>,
+    pub(super) back: Option<Tensor<1, Int>>,
 }
 
-struct Group {
-    count: usize,
+pub(super) struct Group {
+    pub(super) count: usize,
     /// The patches of the runs; none when they are all patches in order.
-    patches: Option<Tensor<1, Int>>,
-    rotary: Rotary,
+    pub(super) patches: Option<Tensor<1, Int>>,
+    pub(super) rotary: Rotary,
 }
 
 impl Segments {
@@ -223,8 +261,8 @@ impl Segments {
                 gathered += 1;
             }
             let count = patches.len() / length;
-            let patches = indices(&patches, device);
-            groups.push(Group { count, rotary: rotary.select(patches.clone()), patches: Some(patches) });
+            let rotary = rotary.select(&patches);
+            groups.push(Group { count, rotary, patches: Some(indices(&patches, device)) });
         }
         Segments { groups, back: Some(indices(&back, device)) }
     }
@@ -238,14 +276,18 @@ impl Segments {
             };
             project(fused, group.count, &group.rotary).attend(None)
         };
-        let mut mixed: Vec<Tensor<2>> = self.groups.iter().map(attend).collect();
-        match (&self.back, mixed.len()) {
-            (None, 1) => mixed.remove(0),
+        self.put_back(self.groups.iter().map(attend).collect())
+    }
+
+    /// The rows of the groups in the order of the patches.
+    pub(super) fn put_back(&self, mut groups: Vec<Tensor<2>>) -> Tensor<2> {
+        match (&self.back, groups.len()) {
+            (None, 1) => groups.remove(0),
             (back, _) => {
-                let mixed = Tensor::cat(mixed, 0);
+                let rows = Tensor::cat(groups, 0);
                 match back {
-                    Some(back) => mixed.select(0, back.clone()),
-                    None => mixed,
+                    Some(back) => rows.select(0, back.clone()),
+                    None => rows,
                 }
             }
         }

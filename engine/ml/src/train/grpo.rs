@@ -19,7 +19,7 @@ use super::sft::{at_least_one, check_optimizer, hash_tokens};
 use crate::device::is_cpu;
 use crate::error::{Error, Result};
 use crate::generate::Sampling;
-use crate::model::Model;
+use crate::model::{Keep, Model};
 use crate::stop::Stop;
 use crate::types::{ImageSource, Prompt};
 
@@ -72,6 +72,10 @@ pub struct GrpoOptions {
     pub dual_clip: f64,
     /// Weight of the KL estimate against the weights that the run began with; 0 skips the reference.
     pub kl_coefficient: f64,
+    /// Log-ratios are limited to this magnitude; 0 for no limit.
+    pub log_ratio_limit: f64,
+    /// A token's KL estimate stops here; 0 for no limit.
+    pub kl_limit: f64,
     /// What centred rewards are divided by.
     pub advantage_scale: AdvantageScale,
     /// Added to that divisor.
@@ -84,6 +88,8 @@ pub struct GrpoOptions {
     pub freeze: Vec<String>,
     /// Parts that a step is computed in, side by side when there are threads. Decides rounding, so it decides the result.
     pub shards: usize,
+    /// Whether blocks keep their inputs only and are computed once more on the way back: the same bits, less memory.
+    pub recompute: bool,
 }
 
 impl Default for GrpoOptions {
@@ -112,12 +118,15 @@ impl Default for GrpoOptions {
             clip_high: loss.clip_high,
             dual_clip: loss.dual_clip.unwrap_or(0.0),
             kl_coefficient: loss.kl_coefficient,
+            log_ratio_limit: loss.log_ratio_limit.unwrap_or(0.0),
+            kl_limit: loss.kl_limit.unwrap_or(0.0),
             advantage_scale: AdvantageScale::Group,
             advantage_epsilon: 1e-6,
             mask_truncated: false,
             seed: 1,
             freeze: vec!["visual.".to_owned()],
             shards: 2,
+            recompute: false,
         }
     }
 }
@@ -145,6 +154,8 @@ impl GrpoOptions {
         range("clip-high", self.clip_high, 0.0, f64::MAX)?;
         range("kl-coefficient", self.kl_coefficient, 0.0, f64::MAX)?;
         range("advantage-epsilon", self.advantage_epsilon, 0.0, f64::MAX)?;
+        range("log-ratio-limit", self.log_ratio_limit, 0.0, f64::MAX)?;
+        range("kl-limit", self.kl_limit, 0.0, f64::MAX)?;
         if self.dual_clip != 0.0 {
             range("dual-clip", self.dual_clip, 1.0, f64::MAX)?;
         }
@@ -170,6 +181,8 @@ impl GrpoOptions {
                 clip_high: self.clip_high,
                 dual_clip: (self.dual_clip > 0.0).then_some(self.dual_clip),
                 kl_coefficient: self.kl_coefficient,
+                log_ratio_limit: (self.log_ratio_limit > 0.0).then_some(self.log_ratio_limit),
+                kl_limit: (self.kl_limit > 0.0).then_some(self.kl_limit),
             },
             temperature: self.temperature,
             max_completion_length: self.max_new_tokens,
@@ -177,6 +190,7 @@ impl GrpoOptions {
             shards: self.shards,
             freeze: &self.freeze,
             vision_is_frozen: model.parameters().iter().all(frozen),
+            keep: if self.recompute { Keep::Inputs } else { Keep::Everything },
             stop,
         }
     }
@@ -187,6 +201,8 @@ impl GrpoOptions {
                 temperature: self.temperature as f32,
                 top_p: self.top_p as f32,
                 top_k: None,
+                // A penalty would make the sampler another distribution than the trainer's.
+                repetition_penalty: 1.0,
                 max_new_tokens: self.max_new_tokens,
                 stop_tokens: stop_tokens.to_vec(),
             },
@@ -262,10 +278,19 @@ pub struct GrpoMetrics {
     pub clip_fraction: f64,
     /// Mean entropy per trained token, in nats.
     pub entropy: f64,
+    /// The largest difference of a trained token's log-probability between the sampler's pass and the trainer's of the same
+    /// weights.
+    pub sampler_logprob_max_difference: f64,
+    /// The mean magnitude of that difference.
+    pub sampler_logprob_mean_difference: f64,
+    /// The estimate k3 of the divergence between the two, per trained token: what importance sampling would have to correct.
+    pub sampler_kl: f64,
     /// Mean tokens of a completion.
     pub completion_length: f64,
     /// Share of completions that ended with a stop token.
     pub finished_share: f64,
+    /// Share of completions that were kept out of the update because they were cut at the limit.
+    pub masked_share: f64,
     /// Share of groups whose rewards were all equal.
     pub zero_variance_share: f64,
     /// Updates done in this step.
@@ -413,6 +438,8 @@ fn metrics_of(
 ) -> GrpoMetrics {
     let updates = updated.updates.max(1) as f64;
     let tokens = updated.statistics.tokens.max(1) as f64;
+    let mismatch = updated.statistics.mismatch;
+    let compared = mismatch.tokens.max(1) as f64;
     GrpoMetrics {
         step,
         steps,
@@ -424,8 +451,12 @@ fn metrics_of(
         kl: updated.statistics.kl / tokens,
         clip_fraction: updated.statistics.clipped as f64 / tokens,
         entropy: updated.statistics.entropy / tokens,
+        sampler_logprob_max_difference: mismatch.largest,
+        sampler_logprob_mean_difference: mismatch.sum / compared,
+        sampler_kl: mismatch.kl / compared,
         completion_length: summary.completion_length,
         finished_share: summary.finished_share,
+        masked_share: summary.masked_share,
         zero_variance_share: summary.zero_variance_share,
         updates: updated.updates,
         gradient_norm: updated.norm / updates,
@@ -438,6 +469,8 @@ fn metrics_of(
 /// A digest of what decides the result, to tell one run's checkpoint from another's.
 fn identity(options: &GrpoOptions, prompts: &[Prompt], stop_tokens: &[u32]) -> String {
     let mut hasher = blake3::Hasher::new();
+    // What does not change the result may change from one run to the next.
+    let options = GrpoOptions { recompute: false, ..options.clone() };
     hasher.update(format!("grpo {options:?} {stop_tokens:?}").as_bytes());
     for prompt in prompts {
         hash_tokens(&mut hasher, &prompt.tokens);

@@ -9,11 +9,6 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-/// Log-ratios and log-probability differences are limited to this magnitude before `exp` (verl).
-const LOG_RATIO_LIMIT: f64 = 20.0;
-/// The KL estimate of a token is limited to this magnitude (verl).
-const KL_LIMIT: f64 = 10.0;
-
 /// The per-token objective and how tokens add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -58,6 +53,10 @@ pub struct PolicyLossOptions {
     pub dual_clip: Option<f64>,
     /// Weight of the KL estimate k3 against the reference; 0 needs no reference.
     pub kl_coefficient: f64,
+    /// Log-ratios and log-probability differences are limited to this magnitude before `exp`; `None` for no limit, as in TRL.
+    pub log_ratio_limit: Option<f64>,
+    /// A token's KL estimate stops here; `None` for no limit, as in TRL.
+    pub kl_limit: Option<f64>,
 }
 
 impl Default for PolicyLossOptions {
@@ -69,6 +68,9 @@ impl Default for PolicyLossOptions {
             clip_high: 0.3,
             dual_clip: Some(3.0),
             kl_coefficient: 1e-2,
+            // verl's, and so EasyR1's.
+            log_ratio_limit: Some(20.0),
+            kl_limit: Some(10.0),
         }
     }
 }
@@ -107,11 +109,11 @@ impl PolicyLossKind {
 #[derive(Clone, Copy, Debug)]
 pub struct PolicySequence<'a> {
     /// Log-probabilities under the weights being trained.
-    pub log_probs: &'a [f32],
+    pub log_probs: &'a [f64],
     /// Log-probabilities under the weights that sampled; `None` when these are the same weights (ratio exactly 1).
-    pub old: Option<&'a [f32]>,
+    pub old: Option<&'a [f64]>,
     /// Log-probabilities under the frozen reference; `None` for no KL term.
-    pub reference: Option<&'a [f32]>,
+    pub reference: Option<&'a [f64]>,
     /// The sequence's advantage.
     pub advantage: f64,
     /// The weight of each of its tokens.
@@ -129,6 +131,35 @@ pub struct PolicyStatistics {
     pub kl: f64,
     /// Sum of the entropies; filled by the caller, who has the distributions.
     pub entropy: f64,
+    /// How the sampler's log-probabilities differ from the trainer's.
+    pub mismatch: Mismatch,
+}
+
+/// How the log-probabilities that the sampler found differ from those of the same weights and tokens in training. Sums over
+/// tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Mismatch {
+    /// Tokens compared.
+    pub tokens: usize,
+    /// The largest difference of one token.
+    pub largest: f64,
+    /// Sum of the differences' magnitudes.
+    pub sum: f64,
+    /// Sum of the estimates k3 of the divergence of the trainer's distribution from the sampler's, whose tokens these are.
+    pub kl: f64,
+}
+
+impl PolicyStatistics {
+    /// Compares the log-probabilities of a sequence's tokens under the weights that sampled it.
+    pub fn compare(&mut self, trainer: &[f64], sampler: &[f32]) {
+        for (trainer, sampler) in trainer.iter().zip(sampler) {
+            let difference = trainer - f64::from(*sampler);
+            self.mismatch.tokens += 1;
+            self.mismatch.largest = self.mismatch.largest.max(difference.abs());
+            self.mismatch.sum += difference.abs();
+            self.mismatch.kl += difference.exp_m1() - difference;
+        }
+    }
 }
 
 impl AddAssign for PolicyStatistics {
@@ -137,6 +168,10 @@ impl AddAssign for PolicyStatistics {
         self.clipped += other.clipped;
         self.kl += other.kl;
         self.entropy += other.entropy;
+        self.mismatch.tokens += other.mismatch.tokens;
+        self.mismatch.largest = self.mismatch.largest.max(other.mismatch.largest);
+        self.mismatch.sum += other.mismatch.sum;
+        self.mismatch.kl += other.mismatch.kl;
     }
 }
 
@@ -144,13 +179,13 @@ impl AddAssign for PolicyStatistics {
 pub fn policy_loss(
     sequence: &PolicySequence<'_>,
     options: &PolicyLossOptions,
-    gradient: &mut Vec<f32>,
+    gradient: &mut Vec<f64>,
     statistics: &mut PolicyStatistics,
 ) -> f64 {
     let tokens = sequence.log_probs.len();
     let log_ratio = |token: usize| {
         let old = sequence.old.and_then(|old| old.get(token)).unwrap_or(&sequence.log_probs[token]);
-        f64::from(sequence.log_probs[token]) - f64::from(*old)
+        sequence.log_probs[token] - *old
     };
     let per_token: Vec<Objective> = match options.importance {
         ImportanceLevel::Token => {
@@ -165,11 +200,11 @@ pub fn policy_loss(
     let mut loss = 0.0;
     for (token, objective) in per_token.iter().enumerate() {
         let (kl, kl_gradient) = match sequence.reference.and_then(|reference| reference.get(token)) {
-            Some(reference) => k3(f64::from(*reference) - f64::from(sequence.log_probs[token])),
+            Some(reference) => k3(reference - sequence.log_probs[token], options),
             None => (0.0, 0.0),
         };
         loss += sequence.weight * (objective.loss + options.kl_coefficient * kl);
-        gradient.push((sequence.weight * (objective.gradient + options.kl_coefficient * kl_gradient)) as f32);
+        gradient.push(sequence.weight * (objective.gradient + options.kl_coefficient * kl_gradient));
         statistics.kl += kl;
         statistics.clipped += usize::from(objective.clipped);
     }
@@ -187,14 +222,14 @@ struct Objective {
 /// The loss of one token and its derivative with respect to the log-probability.
 fn objective(log_ratio: f64, sequence: &PolicySequence<'_>, token: usize, options: &PolicyLossOptions) -> Objective {
     let advantage = sequence.advantage;
-    let limited = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT);
+    let limited = limited(log_ratio, options.log_ratio_limit);
     let ratio = limited.exp();
     let (low, high) = (1.0 - options.clip_low, 1.0 + options.clip_high);
     let clipped = (ratio < low && advantage < 0.0) || (ratio > high && advantage > 0.0);
     if options.kind == PolicyLossKind::Cispo {
         let weight = ratio.min(high) * advantage;
         let clipped = ratio > high && advantage > 0.0;
-        return Objective { loss: -weight * f64::from(sequence.log_probs[token]), gradient: -weight, clipped };
+        return Objective { loss: -weight * sequence.log_probs[token], gradient: -weight, clipped };
     }
     let flat = |ratio: f64| Objective { loss: -ratio * advantage, gradient: 0.0, clipped: true };
     if clipped {
@@ -211,10 +246,18 @@ fn objective(log_ratio: f64, sequence: &PolicySequence<'_>, token: usize, option
 
 /// Schulman's estimate k3 = exp(d) - d - 1 of the KL divergence with d = log reference - log policy, and its derivative
 /// with respect to the log-probability. Both clamps stop the gradient.
-fn k3(difference: f64) -> (f64, f64) {
-    let limited = difference.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT);
-    let value = limited.exp() - limited - 1.0;
-    if value > KL_LIMIT || limited != difference { (value.min(KL_LIMIT), 0.0) } else { (value, 1.0 - limited.exp()) }
+fn k3(difference: f64, options: &PolicyLossOptions) -> (f64, f64) {
+    let inner = limited(difference, options.log_ratio_limit);
+    let value = inner.exp_m1() - inner;
+    match options.kl_limit {
+        Some(limit) if value > limit => (limit, 0.0),
+        _ if inner != difference => (value, 0.0),
+        _ => (value, -inner.exp_m1()),
+    }
+}
+
+fn limited(value: f64, limit: Option<f64>) -> f64 {
+    limit.map_or(value, |limit| value.clamp(-limit, limit))
 }
 
 /// What SFT minimises at each token.
@@ -229,14 +272,14 @@ pub enum SftLossKind {
 }
 
 /// The SFT loss summed over tokens and divided by `tokens`, the count of the whole accumulated batch; and its gradient.
-pub fn sft_loss(log_probs: &[f32], kind: SftLossKind, tokens: usize) -> (f64, Vec<f32>) {
+pub fn sft_loss(log_probs: &[f64], kind: SftLossKind, tokens: usize) -> (f64, Vec<f64>) {
     let count = tokens.max(1) as f64;
-    let weight = |log_prob: f32| match kind {
+    let weight = |log_prob: f64| match kind {
         SftLossKind::Nll => 1.0 / count,
-        SftLossKind::Dft => f64::from(log_prob).exp() / count,
+        SftLossKind::Dft => log_prob.exp() / count,
     };
-    let loss = log_probs.iter().map(|log_prob| -f64::from(*log_prob) * weight(*log_prob)).sum();
-    let gradient = log_probs.iter().map(|log_prob| -weight(*log_prob) as f32).collect();
+    let loss = log_probs.iter().map(|log_prob| -log_prob * weight(*log_prob)).sum();
+    let gradient = log_probs.iter().map(|log_prob| -weight(*log_prob)).collect();
     (loss, gradient)
 }
 
@@ -246,7 +289,7 @@ mod tests {
     use crate::train::reference::losses;
     use serde_json::Value;
 
-    type Matrix = Vec<Vec<f32>>;
+    type Matrix = Vec<Vec<f64>>;
 
     fn matrix(value: &Value) -> Matrix {
         serde_json::from_value(value.clone()).unwrap()
@@ -265,12 +308,15 @@ mod tests {
             clip_high: number("eps_high") - absolute,
             dual_clip: config["delta"].as_f64(),
             kl_coefficient: number("beta"),
+            log_ratio_limit: None,
+            kl_limit: None,
         }
     }
 
-    /// Values agree to 2e-6 of the largest magnitude: the inputs are f32, the reference is f64.
+    /// Both sides are f64.
     fn assert_close(actual: f64, expected: f64, what: &str) {
-        assert!((actual - expected).abs() <= 2e-6 * expected.abs().max(1.0), "{what}: {actual} != {expected}");
+        let close = (actual - expected).abs() <= 1e-10 * expected.abs() + 1e-15;
+        assert!(close, "{what}: {actual} != {expected}");
     }
 
     #[test]
@@ -306,7 +352,7 @@ mod tests {
                 let mut gradient = Vec::new();
                 loss += policy_loss(&sequence, &options, &mut gradient, &mut statistics);
                 for (actual, expected) in gradient.iter().zip(&expected[row]) {
-                    assert_close(f64::from(*actual), f64::from(*expected), &what);
+                    assert_close(*actual, *expected, &what);
                 }
             }
             assert_close(loss, case["loss"].as_f64().unwrap(), &what);

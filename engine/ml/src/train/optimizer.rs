@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parallel::{GradientSum, Workers};
 use crate::error::{Error, Result};
+use crate::model::kernels::update::{AdamWStep, adamw};
 use crate::model::{Model, Parameter};
 
 /// `clip_grad_norm_` adds this to the norm before dividing.
@@ -220,47 +221,29 @@ fn global_norm(gradients: &GradientSum, workers: &Workers) -> Result<f64> {
 }
 
 /// The numbers of one update, the same for all parameters.
-struct Rule {
-    betas: [f64; 2],
-    /// epsilon times the root of the second bias correction.
-    epsilon: f64,
-    /// learning rate * root of the second bias correction / first bias correction.
-    rate: f64,
-    /// 1 - learning rate * weight decay.
-    keep: f64,
-    scale: f64,
-}
+struct Rule(AdamWStep);
 
 impl Rule {
     fn new(options: &AdamWOptions, update: usize, learning_rate: f64, scale: f64) -> Self {
         let correction = |beta: f64| 1.0 - beta.powf(update as f64);
         let root = correction(options.betas[1]).sqrt();
-        Self {
+        Self(AdamWStep {
             betas: options.betas,
             epsilon: options.epsilon * root,
             rate: learning_rate * root / correction(options.betas[0]),
             keep: 1.0 - learning_rate * options.weight_decay,
             scale,
-        }
+        })
     }
 
     /// The slot and the parameter's new value after one gradient. Every operand is owned, so the backend can work in place.
     fn apply(&self, mut slot: Slot, parameter: Tensor<1>, gradient: Tensor<1>) -> (Slot, Tensor<1>) {
         let narrow = parameter.dtype();
         let value = slot.master.take().unwrap_or(parameter);
-        let gradient = if self.scale < 1.0 { gradient.mul_scalar(self.scale) } else { gradient };
-        let square = gradient.clone().square().mul_scalar(1.0 - self.betas[1]);
-        let step = gradient.mul_scalar(1.0 - self.betas[0]);
-        let (first, second) = match slot.moments.take() {
-            Some((first, second)) => {
-                (first.mul_scalar(self.betas[0]) + step, second.mul_scalar(self.betas[1]) + square)
-            }
-            None => (step, square),
-        };
-        let change = first.clone().mul_scalar(self.rate) / second.clone().sqrt().add_scalar(self.epsilon);
-        let value = if slot.decays && self.keep != 1.0 { value.mul_scalar(self.keep) } else { value };
-        let value = value - change;
-        slot.moments = Some((first, second));
+        let keep = if slot.decays { self.0.keep } else { 1.0 };
+        let gradient = gradient.cast(FloatDType::F32);
+        let (value, moments) = adamw(&AdamWStep { keep, ..self.0 }, value, slot.moments.take(), gradient);
+        slot.moments = Some(moments);
         if narrow == DType::F32 {
             (slot, value)
         } else {

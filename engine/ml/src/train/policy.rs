@@ -1,13 +1,13 @@
 //! The second half of a GRPO step: log-probabilities under the old and reference weights, and the gradients of the policy
 //! loss. Knows neither rewards nor sampling. The samples of a prompt stay together, so that its images are encoded once.
 
-use super::forward::{Row, RowImages, gradient_sum, target_log_probs};
+use super::forward::{Pass, Row, RowImages, target_log_probs};
 use super::loss::{PolicyLossOptions, PolicySequence, PolicyStatistics, UpdateTotals, policy_loss};
 use super::optimizer::is_trained;
 use super::parallel::{GradientSum, Workers, balance};
 use super::rollout::Sample;
 use crate::error::Result;
-use crate::model::Model;
+use crate::model::{Keep, Model, ParameterGradients};
 use crate::stop::Stop;
 
 /// What every forward pass of an update needs besides weights.
@@ -26,6 +26,8 @@ pub struct PolicyPlan<'a> {
     pub freeze: &'a [String],
     /// Whether no parameter of the vision tower and projector is trained, so that all weights see an image alike.
     pub vision_is_frozen: bool,
+    /// What a forward pass keeps for the way back; decides memory and time only.
+    pub keep: Keep,
     /// Asked before every micro-batch.
     pub stop: Stop<'a>,
 }
@@ -65,7 +67,7 @@ impl PolicyPlan<'_> {
                 let rows = rows_of(groups, &micro_batch);
                 let images = RowImages::new(&rows);
                 let features = images.encode(model)?;
-                let values = target_log_probs(model, &rows, &images, &features, self.temperature, false)?.values;
+                let values = target_log_probs(model, &rows, &images, &features, self.temperature)?;
                 found.extend(micro_batch.into_iter().zip(split(&values, &rows)));
             }
             Ok(found)
@@ -99,16 +101,14 @@ impl PolicyPlan<'_> {
             max_completion_length: self.max_completion_length,
         };
         let parts = workers.run(shards, |shard| {
-            let leaves = model.with_gradients(&|name| is_trained(name, self.freeze));
-            let (mut loss, mut sum, mut statistics) = (0.0, GradientSum::default(), PolicyStatistics::default());
+            let mut sum = ParameterGradients::new(model, &|name| is_trained(name, self.freeze));
+            let (mut loss, mut statistics) = (0.0, PolicyStatistics::default());
             for micro_batch in shard {
                 self.stop.check()?;
-                let part = Part { leaves: &leaves, reference, groups, old, totals: &totals };
-                let (part_loss, gradients) = self.micro_batch(&part, &micro_batch, &mut statistics)?;
-                loss += part_loss;
-                sum.add(gradients);
+                let part = Part { model, reference, groups, old, totals: &totals };
+                loss += self.micro_batch(&part, &micro_batch, &mut sum, &mut statistics)?;
             }
-            Ok((loss, sum, statistics))
+            Ok((loss, GradientSum { values: sum.into_values() }, statistics))
         })?;
         let (mut loss, mut sum, mut statistics) = (0.0, GradientSum::default(), PolicyStatistics::default());
         for (shard_loss, shard_sum, shard_statistics) in parts {
@@ -123,43 +123,54 @@ impl PolicyPlan<'_> {
         &self,
         part: &Part<'_>,
         micro_batch: &[(usize, usize)],
+        gradients: &mut ParameterGradients,
         statistics: &mut PolicyStatistics,
-    ) -> Result<(f64, GradientSum)> {
+    ) -> Result<f64> {
         let rows = rows_of(part.groups, micro_batch);
         let images = RowImages::new(&rows);
-        let features = images.encode(part.leaves)?;
+        let (features, kept) = images.encode_kept(part.model, !self.vision_is_frozen, self.keep)?;
         let reference = match part.reference {
             None => None,
             Some(model) => {
                 let own = if self.vision_is_frozen { None } else { Some(images.encode(model)?) };
                 let features = own.as_ref().unwrap_or(&features);
-                let values = target_log_probs(model, &rows, &images, features, self.temperature, false)?.values;
-                Some(split(&values, &rows))
+                let values = target_log_probs(model, &rows, &images, features, self.temperature)?;
+                Some(split(&values, &rows).iter().map(|values| widened(values)).collect::<Vec<_>>())
             }
         };
-        let log_probs = target_log_probs(part.leaves, &rows, &images, &features, self.temperature, true)?;
+        let pass = Pass::new(part.model, &rows, &images, (&features, kept), self.temperature, self.keep, true)?;
         let lengths: Vec<usize> = rows.iter().map(|row| row.targets.len()).collect();
         let weights = self.loss.kind.weights(&lengths, part.totals);
-        let (mut loss, mut gradient) = (0.0, Vec::with_capacity(log_probs.values.len()));
-        for (index, values) in split(&log_probs.values, &rows).iter().enumerate() {
+        let (mut loss, mut gradient) = (0.0, Vec::with_capacity(pass.values().len()));
+        for (index, values) in split(pass.values(), &rows).iter().enumerate() {
             let (group, sample) = micro_batch[index];
+            let Sample { advantage, log_probs: sampled, .. } = &part.groups[group][sample];
+            let old = part.old.map(|old| widened(&old[group][sample]));
+            let values = widened(values);
             let sequence = PolicySequence {
-                log_probs: values,
-                old: part.old.map(|old| old[group][sample].as_slice()),
+                log_probs: &values,
+                old: old.as_deref(),
                 reference: reference.as_ref().map(|reference| reference[index].as_slice()),
-                advantage: part.groups[group][sample].advantage,
+                advantage: *advantage,
                 weight: weights[index],
             };
+            // Those of the weights that sampled, by the trainer's pass and by the sampler's.
+            statistics.compare(old.as_deref().unwrap_or(&values), sampled);
             loss += policy_loss(&sequence, &self.loss, &mut gradient, statistics);
         }
-        statistics.entropy += log_probs.entropies.iter().copied().map(f64::from).sum::<f64>();
-        Ok((loss, gradient_sum(part.leaves, &mut log_probs.backward(&gradient))))
+        statistics.entropy += pass.entropies().iter().copied().map(f64::from).sum::<f64>();
+        pass.backward(part.model, &gradient, gradients)?;
+        Ok(loss)
     }
+}
+
+fn widened(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
 }
 
 /// What the micro-batches of a shard share.
 struct Part<'a> {
-    leaves: &'a Model,
+    model: &'a Model,
     reference: Option<&'a Model>,
     groups: &'a [Vec<Sample<'a>>],
     old: Option<&'a [Vec<Vec<f32>>]>,

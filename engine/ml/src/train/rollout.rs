@@ -46,6 +46,8 @@ pub struct Sample<'a> {
     pub images: &'a [Arc<ImagePatches>],
     /// Places of the completion's tokens.
     pub targets: Vec<usize>,
+    /// The log-probability of each of them as the sampler found it.
+    pub log_probs: Vec<f32>,
     /// Its advantage within its group.
     pub advantage: f64,
 }
@@ -71,6 +73,8 @@ pub struct RolloutSummary {
     pub completion_length: f64,
     /// Share of completions that ended with a stop token.
     pub finished_share: f64,
+    /// Share of completions cut at the length limit and kept out of the update for it.
+    pub masked_share: f64,
     /// Share of groups without a gradient.
     pub zero_variance_share: f64,
     /// Tokens of prompts and completions.
@@ -137,6 +141,9 @@ impl RolloutPlan<'_> {
         let advantages = group_advantages(&grouped, self.scale, self.epsilon);
         let mut summary = summarise(&completions, &rewards);
         let flat = advantages.iter().filter(|group| group.zero_variance).count();
+        if self.mask_truncated {
+            summary.masked_share = 1.0 - summary.finished_share;
+        }
         summary.zero_variance_share = flat as f64 / advantages.len().max(1) as f64;
         summary.tokens += prompts.iter().map(|prompt| prompt.tokens.len() * self.samples).sum::<usize>();
         let groups = prompts
@@ -182,7 +189,13 @@ impl RolloutPlan<'_> {
                 let mut tokens = prompt.tokens.clone();
                 tokens.extend_from_slice(&generation.tokens);
                 let targets = (start..tokens.len()).collect();
-                Sample { tokens, images: &prompt.images, targets, advantage: *advantage }
+                Sample {
+                    tokens,
+                    images: &prompt.images,
+                    targets,
+                    log_probs: generation.logprobs,
+                    advantage: *advantage,
+                }
             })
             .collect()
     }
@@ -225,6 +238,7 @@ fn summarise(completions: &[Completion<'_>], rewards: &[Reward]) -> RolloutSumma
         reward_parts: parts,
         completion_length: tokens as f64 / count,
         finished_share: completions.iter().filter(|completion| completion.finished).count() as f64 / count,
+        masked_share: 0.0,
         zero_variance_share: 0.0,
         tokens,
         completions: digest.finalize().to_hex().to_string(),

@@ -8,14 +8,14 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::data::DataOrder;
-use super::forward::{Row, RowImages, gradient_sum, require_finite, target_log_probs, targets_of};
+use super::forward::{Pass, Row, RowImages, require_finite, targets_of};
 use super::loss::{SftLossKind, sft_loss};
 use super::optimizer::{AdamW, AdamWOptions, is_trained};
 use super::parallel::{GradientSum, Workers, balance};
 use super::progress::{Checkpointer, Session};
 use super::schedule::{Schedule, WarmUp};
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Keep, Model, ParameterGradients};
 use crate::stop::Stop;
 use crate::types::{Example, ImagePatches, ImageSource};
 
@@ -59,6 +59,8 @@ pub struct SftOptions {
     pub max_length: Option<usize>,
     /// What happens to an example that has more.
     pub overlong: Overlong,
+    /// Whether blocks keep their inputs only and are computed once more on the way back: the same bits, less memory.
+    pub recompute: bool,
 }
 
 /// What happens to an example that is too long.
@@ -93,6 +95,7 @@ impl Default for SftOptions {
             drop_last: false,
             max_length: None,
             overlong: Overlong::Drop,
+            recompute: false,
         }
     }
 }
@@ -326,8 +329,9 @@ fn batch_gradients(
     let targets: usize = batch.examples.iter().map(|prepared| prepared.targets.len()).sum();
     let lengths: Vec<usize> = batch.examples.iter().map(|prepared| prepared.example.tokens.len()).collect();
     let shards = workers.run(balance(&lengths, options.shards), |shard| {
-        let leaves = model.with_gradients(&|name| is_trained(name, &options.freeze));
-        let (mut loss, mut sum) = (0.0, GradientSum::default());
+        let mut loss = 0.0;
+        let mut sum = ParameterGradients::new(model, &|name| is_trained(name, &options.freeze));
+        let trains_vision = sum.wants_any("visual.");
         for part in shard.chunks(options.micro_batch_size) {
             stop.check()?;
             let rows: Vec<Row<'_>> = part
@@ -338,13 +342,15 @@ fn batch_gradients(
                 })
                 .collect();
             let images = RowImages::new(&rows);
-            let features = images.encode(&leaves)?;
-            let log_probs = target_log_probs(&leaves, &rows, &images, &features, 1.0, false)?;
-            let (part_loss, gradient) = sft_loss(&log_probs.values, options.loss, targets);
+            let keep = if options.recompute { Keep::Inputs } else { Keep::Everything };
+            let (features, kept) = images.encode_kept(model, trains_vision, keep)?;
+            let pass = Pass::new(model, &rows, &images, (&features, kept), 1.0, keep, false)?;
+            let values: Vec<f64> = pass.values().iter().copied().map(f64::from).collect();
+            let (part_loss, gradient) = sft_loss(&values, options.loss, targets);
             loss += part_loss;
-            sum.add(gradient_sum(&leaves, &mut log_probs.backward(&gradient)));
+            pass.backward(model, &gradient, &mut sum)?;
         }
-        Ok((loss, sum))
+        Ok((loss, GradientSum { values: sum.into_values() }))
     })?;
     let (mut loss, mut sum) = (0.0, GradientSum::default());
     for (shard_loss, shard_sum) in shards {
@@ -357,6 +363,8 @@ fn batch_gradients(
 /// A digest of what decides the result, to tell one run's checkpoint from another's.
 fn identity(options: &SftOptions, prepared: &[Prepared<'_>]) -> String {
     let mut hasher = blake3::Hasher::new();
+    // What does not change the result may change from one run to the next.
+    let options = SftOptions { recompute: false, ..options.clone() };
     hasher.update(format!("sft {options:?}").as_bytes());
     for Prepared { example, targets } in prepared {
         hash_tokens(&mut hasher, &example.tokens);
