@@ -135,11 +135,17 @@ fn needs(parameters: u64, adapter: u64) -> Vec<Need> {
             "bf16",
             2 * parameters + 16 * adapter,
             &format!(
-                "2 a frozen parameter; 16 for each of {adapter} of rank {LORA_RANK} on the decoder's linear layers (weight 2, \
-                 gradient 2, f32 master 4, moments 8); usual on GPUs, not in this program"
+                "2 a frozen parameter; 16 for each of {:.1} million of rank {LORA_RANK} on the decoder's linear layers (weight \
+                 2, gradient 2, f32 master 4, moments 8); usual on GPUs, not in this program",
+                adapter as f64 / 1e6
             ),
         ),
-        need("full training", "f32", 16 * parameters, "16 a parameter: weight 4, gradient 4, moments 8 (this program)"),
+        need(
+            "full training",
+            "f32",
+            16 * parameters,
+            "16 a parameter: weight 4, gradient 4 (for each shard of a step), moments 8 (this program)",
+        ),
         need(
             "full training",
             "bf16",

@@ -139,10 +139,9 @@ fn settings(files: &ModelFiles) -> Result<(&'static str, Value)> {
     // transformers prefers the nested form, too.
     const NESTED: &str = "processor_config.json";
     const OWN: &str = "preprocessor_config.json";
-    if let Some(mut value) = files.read_json(NESTED)? {
-        if let Some(settings) = value.get_mut("image_processor") {
-            return Ok((NESTED, settings.take()));
-        }
+    let nested = files.read_json(NESTED)?.and_then(|mut value| value.get_mut("image_processor").map(Value::take));
+    if let Some(settings) = nested {
+        return Ok((NESTED, settings));
     }
     Ok((OWN, files.read_json(OWN)?.unwrap_or(Value::Null)))
 }

@@ -90,9 +90,10 @@ fn chats_become_the_texts_tokens_and_labels_of_transformers() {
 
 #[test]
 fn chats_of_the_model_cases_become_the_tokens_labels_and_pixels_of_transformers() {
-    let folder = reference("model/expected");
+    let models = std::env::var_os("RUMINATE_REFERENCE_MODELS").map_or_else(|| reference("model"), PathBuf::from);
+    let folder = models.join("expected");
     for model in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()) {
-        let files = ModelFiles::from_folder(&reference("model").join(&model)).unwrap();
+        let files = ModelFiles::from_folder(&models.join(&model)).unwrap();
         let processor = Processor::load(&files).unwrap();
         let values = json_file(&folder.join(&model).join("expected.json"));
         for (name, case) in values["cases"].as_object().unwrap() {

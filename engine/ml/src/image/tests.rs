@@ -21,11 +21,17 @@ fn number(case: &Value, name: &str) -> usize {
 
 /// A processor for patches of 14 with the given settings.
 fn processor(settings: &Value) -> Result<ImageProcessor> {
+    processor_of(&[("preprocessor_config.json", settings)])
+}
+
+fn processor_of(settings: &[(&str, &Value)]) -> Result<ImageProcessor> {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("preprocessor_config.json");
-    std::fs::write(&path, settings.to_string()).unwrap();
     let mut files = ModelFiles::default();
-    files.files.insert("preprocessor_config.json".to_owned(), path);
+    for (name, content) in settings {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content.to_string()).unwrap();
+        files.files.insert((*name).to_owned(), path);
+    }
     ImageProcessor::load(&files, &vision())
 }
 
@@ -140,6 +146,12 @@ fn settings_have_transformers_meaning() {
     // A field of its own overrides the one in `size`.
     assert_eq!(grid(json!({"max_pixels": 784, "min_pixels": 784, "size": {"longest_edge": 12544}})), [1, 2, 2]);
     assert_eq!(grid(json!({"do_resize": false, "max_pixels": 784})), [1, 8, 8]);
+
+    let (own, nested) = (json!({"max_pixels": 784}), json!({"image_processor": {"max_pixels": 3136}}));
+    let both = processor_of(&[("preprocessor_config.json", &own), ("processor_config.json", &nested)]).unwrap();
+    assert_eq!(both.process(&image).unwrap().grid, [1, 4, 4]);
+    let empty = processor_of(&[("preprocessor_config.json", &own), ("processor_config.json", &json!({}))]).unwrap();
+    assert_eq!(empty.process(&image).unwrap().grid, [1, 2, 2]);
 
     let white = |settings: Value| processor(&settings).unwrap().values[0][255];
     assert!((white(json!({})) - 1.930_336_4).abs() < 1e-6);
