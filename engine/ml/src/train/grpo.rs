@@ -12,7 +12,7 @@ use super::loss::{ImportanceLevel, PolicyLossKind, PolicyLossOptions, PolicyStat
 use super::optimizer::{AdamW, AdamWOptions, is_trained};
 use super::parallel::Workers;
 use super::policy::PolicyPlan;
-use super::progress::{Checkpointer, Session};
+use super::progress::{Checkpointer, Session, named};
 use super::rollout::{RewardFunction, Rollout, RolloutPlan, RolloutSummary, Sample};
 use super::schedule::{Schedule, WarmUp};
 use super::sft::{at_least_one, check_optimizer, hash_tokens};
@@ -138,7 +138,11 @@ impl GrpoOptions {
     /// Names the first option that is out of its range.
     pub fn check(&self) -> Result<()> {
         at_least_one("prompts-per-step", self.prompts_per_step)?;
-        at_least_one("samples", self.samples)?;
+        if self.samples < 2 {
+            let message =
+                format!("it is {}: expected at least 2, since samples are compared with each other", self.samples);
+            return Err(Error::option("samples", message));
+        }
         at_least_one("max-new-tokens", self.max_new_tokens)?;
         at_least_one("updates", self.updates)?;
         at_least_one("micro-batch-size", self.micro_batch_size)?;
@@ -318,7 +322,8 @@ struct Updated {
 ///
 /// # Errors
 /// Bad options, no prompts, a failing reward, a loss or gradient that is not finite (naming the step), a store that fails,
-/// and [`Error::Interrupted`] when the session stops the run.
+/// a step whose completions are all masked, and [`Error::Interrupted`] when the session stops the run. A step whose groups all
+/// have equal rewards is none: it is counted, and updates nothing.
 pub fn train_grpo(
     model: &Model,
     prompts: &[Prompt],
@@ -359,6 +364,14 @@ pub fn train_grpo(
             Err(Error::Stopped) => return Err(checkpointer.given_up(step, session, &model, &optimizer)?),
             sampled => sampled?,
         };
+        if summary.masked_share == 1.0 {
+            let (limit, items) = (options.max_new_tokens, named(picked, session.name));
+            return Err(checkpointer.failed(step, session, &model, &optimizer, Error::training(format!(
+                "step {}: nothing to learn from: every completion was cut at `max-new-tokens` = {limit}, and `mask-truncated` keeps \
+                 such out of the update ({items}); raise `max-new-tokens`, or set `mask-truncated = false`",
+                step + 1
+            )))?);
+        }
         let rollout_seconds = begun.elapsed().as_secs_f64();
         let learning_rate = options.learning_rate * options.schedule.factor(step, warm_up, steps);
         let reference = (options.kl_coefficient > 0.0).then_some(&reference);
@@ -367,8 +380,9 @@ pub fn train_grpo(
         let several = groups.len() > part && is_cpu(model.device());
         let before = several.then(|| (model.clone(), optimizer.clone()));
         let updates = optimizer.updates();
+        let items = || named(picked, session.name);
         let mut run = Update { model: &mut model, optimizer: &mut optimizer, policy: &policy, workers: &workers };
-        let updated = match run.run(reference, &groups, part, learning_rate, step + 1) {
+        let updated = match run.run(reference, &groups, part, learning_rate, (step + 1, &items)) {
             Err(Error::Stopped) => {
                 let (model, optimizer) = before.unwrap_or((model, optimizer));
                 let intact = optimizer.updates() == updates;
@@ -407,7 +421,7 @@ impl Update<'_> {
         groups: &[Vec<Sample<'_>>],
         part: usize,
         learning_rate: f64,
-        step: usize,
+        (step, items): (usize, &dyn Fn() -> String),
     ) -> Result<Updated> {
         let mut updated = Updated::default();
         let later = groups.get(part..).unwrap_or_default();
@@ -416,9 +430,9 @@ impl Update<'_> {
             let old = index.checked_sub(1).map(|index| &old[index * part..(index * part + groups.len())]);
             let (loss, gradients, statistics) =
                 self.policy.gradients(self.model, reference, groups, old, self.workers)?;
-            require_finite(loss, "loss", step)?;
+            require_finite(loss, "loss", step, items)?;
             let norm = self.optimizer.update(self.model, gradients, learning_rate, self.workers)?;
-            require_finite(norm, "gradient norm", step)?;
+            require_finite(norm, "gradient norm", step, items)?;
             updated.updates += 1;
             updated.loss += loss;
             updated.norm += norm;

@@ -189,7 +189,13 @@ impl RolloutPlan<'_> {
                 let mut tokens = prompt.tokens.clone();
                 tokens.extend_from_slice(&generation.tokens);
                 let targets = (start..tokens.len()).collect();
-                Sample { tokens, images: &prompt.images, targets, log_probs: generation.logprobs, advantage: *advantage }
+                Sample {
+                    tokens,
+                    images: &prompt.images,
+                    targets,
+                    log_probs: generation.logprobs,
+                    advantage: *advantage,
+                }
             })
             .collect()
     }

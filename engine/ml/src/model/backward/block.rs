@@ -81,7 +81,12 @@ impl Block<'_> {
 
         let (gate_up, inner) = swiglu_backward(gate_up, self.mlp.down.back(upstream.clone()));
         gradients.add_linear(&name("mlp.down_proj"), &self.mlp.down, inner, &upstream);
-        gradients.add_linear(&name("mlp.gate_up_proj"), &self.mlp.gate_up, self.norm2.1.forward(middle.clone()), &gate_up);
+        gradients.add_linear(
+            &name("mlp.gate_up_proj"),
+            &self.mlp.gate_up,
+            self.norm2.1.forward(middle.clone()),
+            &gate_up,
+        );
         let normed = self.mlp.gate_up.back(gate_up);
         let middle = self.norm2.1.back(&name(self.norm2.0), middle, normed, Some(upstream), gradients);
 
@@ -118,8 +123,7 @@ impl Attention<'_> {
         let fused = self.segments.groups.iter().zip(runs).map(|(group, run)| {
             let Projected { queries, keys, values } = run.projected;
             let shape = queries.dims();
-            let (scores, values) =
-                run.weights.backward(values, group.take(&mixed), group.take(&upstream), shape[2]);
+            let (scores, values) = run.weights.backward(values, group.take(&mixed), group.take(&upstream), shape[2]);
             let queries = grouped(queries, &keys);
             let projected = Projected {
                 queries: scores.clone().matmul(keys).reshape(shape),

@@ -95,7 +95,8 @@ fn automatic(
 fn gradients_equal_those_of_automatic_differentiation() {
     let all: &dyn Fn(&str) -> bool = &|_| true;
     let text: &dyn Fn(&str) -> bool = &|name| !name.starts_with("visual.");
-    let late: &dyn Fn(&str) -> bool = &|name| name.contains("layers.1.") && !name.contains("qkv") || name == "model.norm.weight";
+    let late: &dyn Fn(&str) -> bool =
+        &|name| name.contains("layers.1.") && !name.contains("qkv") || name == "model.norm.weight";
     let projector: &dyn Fn(&str) -> bool = &|name| name.starts_with("visual.merger.mlp.2");
     let tower: &dyn Fn(&str) -> bool = &|name| name.starts_with("visual.blocks.1.mlp");
     for name in ["tiny", "tiny_tied_bf16"] {

@@ -6,8 +6,8 @@ use super::block::{Attention, Block, Kept};
 use super::{Keep, ParameterGradients};
 use crate::Result;
 use crate::device::is_cpu;
-use crate::model::kernels::attention::Visibility;
 use crate::model::kernels::Host;
+use crate::model::kernels::attention::Visibility;
 use crate::model::text::Layer;
 use crate::model::vision::{Group, Segments};
 use crate::model::{Batch, ImageFeatures, Model, integers};
@@ -139,8 +139,11 @@ impl Model {
 fn gather_rows(rows: Tensor<2>, numbers: impl Iterator<Item = i64>, count: usize, device: &Device) -> Tensor<2> {
     let width = rows.dims()[1];
     if !is_cpu(device) {
-        let (places, numbers): (Vec<i64>, Vec<i64>) =
-            numbers.enumerate().filter(|(_, number)| *number >= 0).map(|(place, number)| (place as i64, number)).unzip();
+        let (places, numbers): (Vec<i64>, Vec<i64>) = numbers
+            .enumerate()
+            .filter(|(_, number)| *number >= 0)
+            .map(|(place, number)| (place as i64, number))
+            .unzip();
         let rows = rows.select(0, integers(&places, device));
         let zeros = Tensor::zeros([count, width], (device, rows.dtype()));
         return zeros.select_assign(0, integers(&numbers, device), rows, IndexingUpdateOp::Add);

@@ -39,7 +39,11 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::encode_images`].
-    pub fn encode_images_kept(&self, images: &[&ImagePatches], keep: Keep) -> Result<(ImageFeatures, Option<ImagesKept>)> {
+    pub fn encode_images_kept(
+        &self,
+        images: &[&ImagePatches],
+        keep: Keep,
+    ) -> Result<(ImageFeatures, Option<ImagesKept>)> {
         let Some(tower) = self.visual.as_ref().filter(|_| !images.is_empty()) else {
             return Ok((self.encode_images(images)?, None));
         };
@@ -110,6 +114,7 @@ impl Model {
 /// The derivative of `x Phi(x)`, Phi the normal distribution: `Phi(x) + x phi(x)`.
 fn gelu_slope(x: Tensor<2>) -> Tensor<2> {
     let share = (x.clone() * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
-    let density = (x.clone() * x.clone() * -0.5).exp() * (0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
+    let density = (x.clone() * x.clone() * -0.5).exp()
+        * (0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
     share + x * density
 }

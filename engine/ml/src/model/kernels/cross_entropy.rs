@@ -99,7 +99,12 @@ pub(crate) fn logit_gradient(
 }
 
 /// [`token_statistics`] from burn's operations.
-pub(super) fn by_burn(logits: Tensor<2>, tokens: &[u32], temperature: f64, with_entropy: bool) -> Result<TokenStatistics> {
+pub(super) fn by_burn(
+    logits: Tensor<2>,
+    tokens: &[u32],
+    temperature: f64,
+    with_entropy: bool,
+) -> Result<TokenStatistics> {
     let plain = logits.without_autodiff().cast(FloatDType::F32);
     let scaled = if temperature == 1.0 { plain } else { plain.div_scalar(temperature) };
     let ids: Vec<i64> = tokens.iter().map(|token| i64::from(*token)).collect();

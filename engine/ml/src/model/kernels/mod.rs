@@ -79,7 +79,7 @@ impl DerefMut for Host {
 
 /// Adds `bias` to every row of `[rows, width]`.
 pub(super) fn add_bias(input: Tensor<2>, bias: &Tensor<1>) -> Tensor<2> {
-    if !is_plain(&input) {
+    if !is_plain(&input) || !is_plain(bias) {
         return input + bias.clone().unsqueeze();
     }
     let (shape, device) = (input.dims(), input.device());

@@ -92,7 +92,8 @@ impl Rotary {
         let (heads, device) = (self.heads, fused.device());
         let length = fused.dims()[0] / rows;
         let fused = Host::new(fused);
-        let mut outputs = [heads.queries, heads.keys, heads.keys].map(|count| Host::zeros(fused.len() / heads.all() * count));
+        let mut outputs =
+            [heads.queries, heads.keys, heads.keys].map(|count| Host::zeros(fused.len() / heads.all() * count));
         Arch::new().dispatch(Vectorised(
             #[inline(always)]
             || {
@@ -197,11 +198,7 @@ impl Rotary {
                 quarter_turn[index * heads.width + index + half] = 1.0;
             }
             let quarter_turn = TensorData::new(quarter_turn, [heads.width, heads.width]);
-            Wide {
-                cosine: table(0, 1.0),
-                sine: table(1, 0.0),
-                quarter_turn: Tensor::from_data(quarter_turn, device),
-            }
+            Wide { cosine: table(0, 1.0), sine: table(1, 0.0), quarter_turn: Tensor::from_data(quarter_turn, device) }
         })
     }
 }

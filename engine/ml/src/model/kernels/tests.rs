@@ -158,7 +158,8 @@ fn statistics_of_tokens() {
     for temperature in [1.0, 0.7] {
         let ours = cross_entropy::token_statistics(logits.clone(), &tokens, temperature, true).unwrap();
         let theirs = cross_entropy::by_burn(logits.clone(), &tokens, temperature, true).unwrap();
-        for (a, b) in ours.log_probs.iter().chain(&ours.entropies).zip(theirs.log_probs.iter().chain(&theirs.entropies)) {
+        for (a, b) in ours.log_probs.iter().chain(&ours.entropies).zip(theirs.log_probs.iter().chain(&theirs.entropies))
+        {
             assert!((a - b).abs() < 2e-6 * b.abs().max(1.0), "{a} {b}");
         }
         assert_close(ours.probabilities, theirs.probabilities, "probabilities");

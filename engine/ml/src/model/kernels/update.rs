@@ -66,9 +66,7 @@ pub(super) fn by_burn(
     let square = gradient.clone().square().mul_scalar(1.0 - step.betas[1]);
     let part = gradient.mul_scalar(1.0 - step.betas[0]);
     let (first, second) = match moments {
-        Some((first, second)) => {
-            (first.mul_scalar(step.betas[0]) + part, second.mul_scalar(step.betas[1]) + square)
-        }
+        Some((first, second)) => (first.mul_scalar(step.betas[0]) + part, second.mul_scalar(step.betas[1]) + square),
         None => (part, square),
     };
     let change = first.clone().mul_scalar(step.rate) / second.clone().sqrt().add_scalar(step.epsilon);
