@@ -13,7 +13,7 @@ from pathlib import Path
 source = Path(__file__).with_name("make_losses.py").read_text(encoding="utf-8")
 exec(source[: source.index("F = lambda")])  # the functions, without the cases
 
-F = lambda tensor: [[round(v, 14) for v in row] for row in tensor.tolist()] if tensor.dim() > 1 else tensor.tolist()
+F = lambda tensor: tensor.tolist()
 generator = torch.Generator().manual_seed(2024)
 normal = lambda *shape: torch.randn(*shape, generator=generator)
 out = {"trl": trl.__version__, "advantages": [], "grpo_inputs": {}, "grpo": [], "accumulated": [], "sft_inputs": {}, "sft": []}

