@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 
 use crate::model::backward::{Keep, ParameterGradients};
 use crate::model::{Model, Padding, Sequence};
@@ -162,6 +162,20 @@ fn the_side_of_the_padding_changes_nothing() {
             assert!(difference <= 1e-5 * largest, "{difference} of {largest}");
         }
     }
+}
+
+/// In bf16, 1 + 2^-9 is 1 again.
+#[test]
+fn gradients_of_bf16_are_added_up_in_f32() {
+    let mut gradients = ParameterGradients::new(&model("tiny"), &|name| name == "model.norm.weight");
+    for value in [1.0, 1.0 / 512.0, 1.0 / 512.0] {
+        let gradient = Tensor::<1>::full([48], value, &Device::flex()).cast(FloatDType::BF16);
+        gradients.add("model.norm.weight", gradient.clone());
+        gradients.add("model.layers.0.input_layernorm.weight", gradient);
+    }
+    let found: Vec<Tensor<1>> = gradients.into_values().into_iter().flatten().collect();
+    assert_eq!(found.len(), 1, "one gradient was wanted");
+    assert!(found[0].to_data().iter::<f32>().all(|value| value == 1.0 + 1.0 / 256.0));
 }
 
 /// What a row of hidden states weighs in the embeddings' gradient arrives there, and repeated tokens add up.
