@@ -236,14 +236,15 @@ fn objective(log_ratio: f64, sequence: &PolicySequence<'_>, token: usize, option
     // the gradient where it is not cut; equal ones half each.
     let dual = options.dual_clip.unwrap_or(f64::INFINITY);
     let (free, bound) = (ratio.min(dual) * advantage, ratio.clamp(low, high) * advantage);
-    let slope = |counts: bool| if counts && live { ratio * advantage } else { 0.0 };
+    let slope = |counts: bool| if counts { ratio * advantage } else { 0.0 };
     let (of_free, of_bound) = (slope(ratio <= dual), slope((low..=high).contains(&ratio)));
     let gradient = match free.total_cmp(&bound) {
         std::cmp::Ordering::Less => of_free,
         std::cmp::Ordering::Greater => of_bound,
         std::cmp::Ordering::Equal => 0.5 * (of_free + of_bound),
     };
-    let clipped = live && advantage != 0.0 && gradient == 0.0;
+    let clipped = advantage != 0.0 && gradient == 0.0;
+    let gradient = if live { gradient } else { 0.0 };
     Objective { loss: -free.min(bound), gradient: -gradient, clipped }
 }
 

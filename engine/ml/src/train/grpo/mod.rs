@@ -175,6 +175,14 @@ pub fn train_grpo(
                 step + 1
             )))?);
         }
+        if groups.is_empty() && summary.masked_share > 0.0 {
+            let share = summary.masked_share;
+            tracing::warn!(
+                "step {}: no update: {:.0} of 100 completions are masked, and the rest teach nothing",
+                step + 1,
+                100.0 * share
+            );
+        }
         let rollout_seconds = begun.elapsed().as_secs_f64();
         let learning_rate = options.learning_rate * options.schedule.factor(step, warm_up, steps);
         let reference = (options.kl_coefficient > 0.0).then_some(&reference);
