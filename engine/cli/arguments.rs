@@ -1,5 +1,6 @@
 //! The command line: what can be typed, its help and its defaults. It does nothing but describe.
 
+mod chat;
 pub(crate) mod plugin;
 
 use std::num::NonZeroUsize;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::chat::ChatArguments;
 use self::plugin::PluginCommand;
 
 /// The store where none is named.
@@ -68,7 +70,9 @@ pub(crate) enum Command {
     /// Make, build, test and try plugins: filters, mappers and rewards in WebAssembly
     #[command(subcommand)]
     Plugin(PluginCommand),
-    /// Look at a model folder
+    /// Talk to a model
+    Chat(ChatArguments),
+    /// Look at a model folder, compare what it computes, or make one
     #[command(subcommand)]
     Model(ModelCommand),
     /// See what a store takes, check it, free what no graph needs
@@ -157,6 +161,35 @@ pub(crate) enum ModelCommand {
         #[arg(long, value_name = "DEVICE", default_value = "cpu")]
         device: String,
     },
+    /// Write a model folder with random weights
+    Init(InitArguments),
+}
+
+/// `model init`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Weights are drawn and written a piece at a time: a model of any size needs little memory. Tokenizer, chat template and
+preprocessor are copied from beside `config.json` where they are there.
+
+Examples:
+  ruminate model init examples/models/configs/tiny-vl -o tiny --seed 3
+  ruminate model init examples/models/configs/qwen2.5-vl-3b -o random-3b --dtype bf16")]
+pub(crate) struct InitArguments {
+    /// A model folder, whose weights are not read, or a `config.json`
+    #[arg(value_name = "CONFIG")]
+    pub(crate) config: PathBuf,
+    /// The folder to write, which must not hold anything yet
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Decides every weight
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The type of the saved weights: `f32`, `bf16` or `f16` [default: as `config.json` says]
+    #[arg(long, value_name = "TYPE", value_parser = ["f32", "bf16", "f16"])]
+    pub(crate) dtype: Option<String>,
+    /// Weights beyond this size go into a further file: 5GB, 500MiB
+    #[arg(long, value_name = "SIZE", value_parser = read_size, default_value = "5GB")]
+    pub(crate) max_shard_size: u64,
 }
 
 /// The graph and changes to it.

@@ -23,12 +23,14 @@ use rows::Rows;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "\
-usage: plugin_speed [--plugin NAME=FILE]... [--extism FOLDER] [--turns N]
+usage: plugin_speed [--plugin NAME=FILE]... [--extism FOLDER] [--turns N] [--threads | --batch N [--workers N]]
 
   --plugin NAME=FILE  another filter with the options of max-words, such as one built from examples/peers/words
   --extism FOLDER     the folder into which examples/peers/extism/build.sh has built
   --turns N           turns of each figure, of which the median counts (9)
-  --batch N           only the table of words, at this batch size: what a profiler should see";
+  --threads           only the table of one thread and two
+  --batch N           only the table of words, at this batch size: what a profiler should see
+  --workers N         the same on so many threads (1)";
 
 const BATCHES: [usize; 4] = [1, 16, 256, 1024];
 const BATCH: usize = 256;
@@ -56,12 +58,15 @@ struct Arguments {
     extism: Option<PathBuf>,
     turns: usize,
     batch: Option<usize>,
+    workers: usize,
+    threads: bool,
 }
 
 impl Arguments {
     fn parse(words: &[String]) -> Result<Self> {
         let rust = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/max-words.wasm"));
-        let mut arguments = Self { plugins: vec![("Rust".to_owned(), rust)], extism: None, turns: TURNS, batch: None };
+        let plugins = vec![("Rust".to_owned(), rust)];
+        let mut arguments = Self { plugins, extism: None, turns: TURNS, batch: None, workers: 1, threads: false };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("`{word}` needs a value; {USAGE}"));
@@ -73,6 +78,8 @@ impl Arguments {
                 "--extism" => arguments.extism = Some(value()?.into()),
                 "--turns" => arguments.turns = value()?.parse().context("`--turns` takes a whole number")?,
                 "--batch" => arguments.batch = Some(value()?.parse().context("`--batch` takes a whole number")?),
+                "--workers" => arguments.workers = value()?.parse().context("`--workers` takes a whole number")?,
+                "--threads" => arguments.threads = true,
                 _ => bail!("unexpected argument `{word}`; {USAGE}"),
             }
         }
@@ -89,6 +96,9 @@ fn run(words: &[String]) -> Result<()> {
     println!("{cores} cores, load {load_average} before; medians of {} turns\n", bench.arguments.turns);
     if let Some(batch) = bench.arguments.batch {
         return bench.words(&[batch]);
+    }
+    if bench.arguments.threads {
+        return bench.threads();
     }
     bench.starts()?;
     bench.words(&BATCHES)?;
@@ -129,7 +139,7 @@ impl Bench {
         println!("| filter | batch | records/s | MB/s | us of a core per record | x native |");
         println!("|---|---|---|---|---|---|");
         for &batch in batches {
-            let job = Job { field: "reasoning", max: WORDS_MAX, batch, threads: 1 };
+            let job = Job { field: "reasoning", max: WORDS_MAX, batch, threads: self.arguments.workers };
             let mut contenders = self.contenders(&job)?;
             if let Some(folder) = &self.arguments.extism {
                 let start = |call| Extism::start(folder, &self.rows.file(self.folder.path())?, call);

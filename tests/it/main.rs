@@ -2,6 +2,7 @@
 
 mod cache;
 mod cases;
+mod chat;
 mod data;
 mod engine;
 mod exports;

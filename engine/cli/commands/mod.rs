@@ -1,9 +1,11 @@
 //! The commands, one file each, and the choice between them.
 
+mod chat;
 mod check;
 mod export;
 mod kinds;
 mod model;
+mod model_init;
 mod plan;
 mod plugin;
 mod results;
@@ -23,6 +25,7 @@ pub(crate) fn execute(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Plan(arguments) => plan::plan(&arguments),
+        Command::Chat(arguments) => chat::chat(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Results(arguments) => results::results(&arguments),
         Command::Show(arguments) => show::show(&arguments),

@@ -1,18 +1,17 @@
 //! `ruminate model`: what is in a model folder, and what it computes for a chat. Needs no graph and no store.
 
+mod info;
+
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
+use super::model_init::init;
 use crate::arguments::ModelCommand;
 use crate::failure::Failure;
 use crate::files::write_file;
-use crate::format::bytes;
 use crate::registry;
-use crate::tables::{Align, Table};
-use crate::terminal::{self, STRONG, paint};
 
 /// Does what the command line asks of a model.
 ///
@@ -20,28 +19,10 @@ use crate::terminal::{self, STRONG, paint};
 /// A folder or a chat that cannot be used, an output that cannot be written.
 pub(crate) fn model(command: &ModelCommand) -> Result<(), Failure> {
     match command {
-        ModelCommand::Info { folder, json } => info(folder, *json),
+        ModelCommand::Info { folder, json } => info::info(folder, *json),
         ModelCommand::Logits { folder, messages, output, device } => logits(folder, messages, output, device),
+        ModelCommand::Init(arguments) => init(arguments),
     }
-}
-
-fn info(folder: &Path, json: bool) -> Result<(), Failure> {
-    let (files, traits) = registry::inspect_model(folder)?;
-    let mut sizes = Vec::with_capacity(files.len());
-    for (name, path) in &files {
-        sizes.push((name, fs::metadata(path).map_err(|error| unreadable(path, &error))?.len()));
-    }
-    let mut out = terminal::stdout();
-    if json {
-        let files: Vec<_> = sizes.iter().map(|(name, size)| json!({"name": name, "bytes": size})).collect();
-        writeln!(out, "{}", json!({"summary": traits.summary, "vision": traits.vision, "files": files}))?;
-        return Ok(());
-    }
-    writeln!(out, "{}", paint(STRONG, &traits.summary))?;
-    let mut table = Table::new(&[("file", Align::Left), ("size", Align::Right)]);
-    sizes.iter().for_each(|(name, size)| table.row([(*name).clone(), bytes(*size)]));
-    write!(out, "{}", table.render(None))?;
-    Ok(())
 }
 
 fn logits(folder: &Path, messages: &Path, output: &Path, device: &str) -> Result<(), Failure> {

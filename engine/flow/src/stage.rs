@@ -326,6 +326,8 @@ pub enum FileContent {
     Bytes(Vec<u8>),
     /// The same bytes as this file: a tokenizer handed on.
     Copy(PathBuf),
+    /// This file in the scratch folder, which the store takes from there: weights, which need not be in memory.
+    Move(PathBuf),
 }
 
 /// What a stage may use while it works.

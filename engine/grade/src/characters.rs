@@ -1,142 +1,235 @@
 //! Characters beyond ASCII, written the way LaTeX writes them, so that the lexer sees one spelling.
-//! Looks at single characters only; the result is at most a constant factor longer than the text.
+//! Knows the ranges in which answers are written, not all of Unicode: a table of all compatibility forms has 150 KB.
 
-use unicode_normalization::UnicodeNormalization;
+use std::borrow::Cow;
 
-/// Rewrites mathematical and typographic characters as LaTeX or ASCII; the rest is put in form NFKC.
-pub(crate) fn to_latex(text: &str) -> String {
+/// Rewrites mathematical and typographic characters as LaTeX or ASCII, and letters with combining marks as one character.
+/// The result is at most a constant factor longer than the text.
+pub(crate) fn to_latex(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
-        return text.to_string();
+        return Cow::Borrowed(text);
     }
-    let mut latex = String::with_capacity(text.len() + 16);
-    let mut script = Script::None;
+    let mut latex = String::with_capacity(2 * text.len());
+    let mut script = None;
     for character in text.chars() {
-        let (next, plain) = match (superscript(character), subscript(character)) {
-            (Some(plain), _) => (Script::Super, plain),
-            (_, Some(plain)) => (Script::Sub, plain),
-            _ => (Script::None, character),
-        };
+        let raised = scripted(character);
+        let next = raised.map(|(mark, _)| mark);
         if next != script {
-            if script != Script::None {
+            if script.is_some() {
                 latex.push('}');
             }
-            match next {
-                Script::Super => latex.push_str("^{"),
-                Script::Sub => latex.push_str("_{"),
-                Script::None => {}
+            if let Some(mark) = next {
+                latex.push_str(mark);
             }
             script = next;
         }
-        match (next, spelling(character)) {
-            (Script::None, Some(spelled)) => latex.push_str(spelled),
-            (Script::None, None) => push_normalized(character, &mut latex),
-            _ => latex.push(plain),
+        match raised {
+            Some((_, plain)) => latex.push(plain),
+            None => push(character, &mut latex),
         }
     }
-    if script != Script::None {
+    if script.is_some() {
         latex.push('}');
     }
-    latex
+    Cow::Owned(latex)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Script {
-    None,
-    Super,
-    Sub,
+/// White space as answers have it: of ASCII, no-break and typographic spaces, the ideographic space.
+pub(crate) fn is_space(character: char) -> bool {
+    matches!(character, ' ' | '\t'..='\r' | '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
-fn push_normalized(character: char, latex: &mut String) {
-    if character.is_ascii() {
-        latex.push(character);
-        return;
+/// The text without white space around it.
+pub(crate) fn trim(text: &str) -> &str {
+    let mut text = text;
+    while let Some(last) = text.chars().next_back().filter(|last| is_space(*last)) {
+        text = &text[..text.len() - last.len_utf8()];
     }
-    // Arabic-Indic, its extended form and Devanagari have no compatibility form in ASCII.
-    for zero in ['\u{660}', '\u{6f0}', '\u{966}'] {
-        if let Some(digit) = (character as u32).checked_sub(zero as u32)
-            && let Some(digit) = char::from_digit(digit, 10)
-        {
-            latex.push(digit);
-            return;
-        }
+    while let Some(first) = text.chars().next().filter(|first| is_space(*first)) {
+        text = &text[first.len_utf8()..];
     }
-    for part in std::iter::once(character).nfkc() {
-        match spelling(part) {
-            Some(spelled) => latex.push_str(spelled),
-            None => latex.push(part),
-        }
-    }
+    text
 }
 
-fn superscript(character: char) -> Option<char> {
-    let plain = match character {
-        '⁰' => '0',
-        '¹' => '1',
-        '²' => '2',
-        '³' => '3',
-        '⁴' => '4',
-        '⁵' => '5',
-        '⁶' => '6',
-        '⁷' => '7',
-        '⁸' => '8',
-        '⁹' => '9',
-        '⁺' => '+',
-        '⁻' => '-',
-        '⁽' => '(',
-        '⁾' => ')',
-        'ⁿ' => 'n',
-        'ⁱ' => 'i',
-        'ˣ' => 'x',
-        _ => return None,
-    };
-    Some(plain)
-}
-
-fn subscript(character: char) -> Option<char> {
+/// Whether a word may consist of it: a letter or a mark of any script; not a digit, a space, punctuation or a symbol.
+pub(crate) fn is_letter(character: char) -> bool {
     match character {
-        '₀'..='₉' => char::from_digit(character as u32 - '₀' as u32, 10),
-        'ₙ' => Some('n'),
-        'ᵢ' => Some('i'),
-        'ₓ' => Some('x'),
-        _ => None,
+        '\0'..='\u{7f}' => character.is_ascii_alphabetic(),
+        '\u{80}'..='\u{bf}' => matches!(character, 'ª' | 'µ' | 'º'),
+        '×' | '÷' | '\u{2000}'..='\u{2bff}' | '\u{3000}'..='\u{3004}' | '\u{3008}'..='\u{3020}' => false,
+        '\u{fe10}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff20}' | '\u{e000}'..='\u{f8ff}' | '\u{1f000}'..='\u{1faff}' => false,
+        _ => true,
+    }
+}
+
+/// The lowercase letter of ASCII, Latin-1, Greek and Cyrillic; anything else as it is.
+pub(crate) fn lower(character: char) -> char {
+    let distance = match character {
+        'A'..='Z' | 'À'..='Ö' | 'Ø'..='Þ' | 'Α'..='Ω' | 'А'..='Я' => 32,
+        'Ѐ'..='Џ' => 80,
+        _ => 0,
+    };
+    shifted(character, 0, distance)
+}
+
+/// Whether two texts differ in the case of their letters at most.
+pub(crate) fn same_but_case(a: &str, b: &str) -> bool {
+    let (mut left, mut right) = (a.chars(), b.chars());
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return true,
+            (Some(a), Some(b)) if a == b || lower(a) == lower(b) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The character as far after `to` as this one is after `from`.
+fn shifted(character: char, from: u32, to: u32) -> char {
+    char::from_u32((character as u32).wrapping_sub(from).wrapping_add(to)).unwrap_or(character)
+}
+
+/// Superscripts and subscripts: the mark that begins one, and what is raised or lowered.
+fn scripted(character: char) -> Option<(&'static str, char)> {
+    const RAISED: &str = "⁰0¹1²2³3⁴4⁵5⁶6⁷7⁸8⁹9⁺+⁻-⁼=⁽(⁾)ⁿnⁱiˣxᵃaᵇbᵐmᵏkʸy";
+    const LOWERED: &str = "₀0₁1₂2₃3₄4₅5₆6₇7₈8₉9₊+₋-₍(₎)ₙnᵢiₓxₐaₖkₘm";
+    let find = |table: &str| {
+        let mut pairs = table.chars();
+        while let (Some(raised), Some(plain)) = (pairs.next(), pairs.next()) {
+            if raised == character {
+                return Some(plain);
+            }
+        }
+        None
+    };
+    if !matches!(character as u32, 0xb2..=0xb9 | 0x2b0..=0x2ff | 0x1d40..=0x1d70 | 0x2070..=0x209f) {
+        return None;
+    }
+    find(RAISED).map(|plain| ("^{", plain)).or_else(|| find(LOWERED).map(|plain| ("_{", plain)))
+}
+
+fn push(character: char, latex: &mut String) {
+    let folded = folded(character);
+    match folded {
+        '\u{300}'..='\u{327}' => combine(folded, latex),
+        'Α'..='ω' => push_greek(folded, latex),
+        '\0'..='\u{7f}' => latex.push(folded),
+        _ => match spelling(folded) {
+            Some(spelled) => latex.push_str(spelled),
+            None => latex.push(folded),
+        },
+    }
+}
+
+/// Forms that differ in width, weight or script from a plain character.
+fn folded(character: char) -> char {
+    match character {
+        '\u{ff01}'..='\u{ff5e}' => shifted(character, 0xff00, 0x20),
+        // Digits of Arabic, Persian and Devanagari.
+        '\u{660}'..='\u{669}' => shifted(character, 0x660, 0x30),
+        '\u{6f0}'..='\u{6f9}' => shifted(character, 0x6f0, 0x30),
+        '\u{966}'..='\u{96f}' => shifted(character, 0x966, 0x30),
+        '①'..='⑨' => shifted(character, '①' as u32, 0x31),
+        'Ⓐ'..='Ⓩ' => shifted(character, 'Ⓐ' as u32, 0x41),
+        // Mathematical letters and digits, by style.
+        '\u{1d400}'..='\u{1d6a3}' => {
+            let letter = (character as u32 - 0x1d400) % 52;
+            char::from_u32(if letter < 26 { 0x41 + letter } else { 0x61 + letter - 26 }).unwrap_or(character)
+        }
+        '\u{1d6a8}'..='\u{1d7cb}' => match (character as u32 - 0x1d6a8) % 58 {
+            letter @ 0..=24 => char::from_u32(0x391 + letter).unwrap_or(character),
+            letter @ 26..=50 => char::from_u32(0x3b1 + letter - 26).unwrap_or(character),
+            52 => 'ε',
+            53 => 'θ',
+            55 => 'φ',
+            56 => 'ρ',
+            57 => 'π',
+            _ => character,
+        },
+        '\u{1d7ce}'..='\u{1d7ff}' => char::from_u32(0x30 + (character as u32 - 0x1d7ce) % 10).unwrap_or(character),
+        'ℎ' => 'h',
+        'ϵ' => 'ε',
+        'ϑ' => 'θ',
+        'ϕ' => 'φ',
+        'µ' => 'μ',
+        'Ω' => 'Ω',
+        '∆' => 'Δ',
+        _ => character,
+    }
+}
+
+/// Greek letters by their commands; those that look like Latin ones, and accented ones, stay letters.
+fn push_greek(letter: char, latex: &mut String) {
+    const COMMANDS: &str = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma sigma tau upsilon phi chi psi omega";
+    let upper = letter < 'α';
+    let at = letter as usize - if upper { 'Α' as usize } else { 'α' as usize };
+    let command = COMMANDS.split(' ').nth(at).filter(|_| !('Ϊ'..'α').contains(&letter));
+    match command {
+        Some(command) if !upper || "ΓΔΘΛΞΠΣΦΨΩ".contains(letter) => {
+            latex.push('\\');
+            let (first, rest) = command.split_at(1);
+            latex.push(first.as_bytes()[0] as char);
+            if upper {
+                latex.pop();
+                latex.push(first.as_bytes()[0].to_ascii_uppercase() as char);
+            }
+            latex.push_str(rest);
+            latex.push(' ');
+        }
+        _ => latex.push(letter),
+    }
+}
+
+/// A letter and a combining mark after it, as the one character that they make.
+fn combine(mark: char, latex: &mut String) {
+    // Grave, acute, circumflex, tilde, diaeresis, ring, cedilla.
+    const MARKS: &str = "\u{300}\u{301}\u{302}\u{303}\u{308}\u{30a}\u{327}";
+    const MADE: [&str; 14] = [
+        "AÀÁÂÃÄÅ", "EÈÉÊ-Ë", "IÌÍÎ-Ï", "OÒÓÔÕÖ", "UÙÚÛ-Ü", "aàáâãäå", "eèéê-ë", "iìíî-ï", "oòóôõö", "uùúû-ü", "n---ñ",
+        "N---Ñ", "c------ç", "y-ý--ÿ",
+    ];
+    let made = MARKS.chars().position(|known| known == mark).and_then(|at| {
+        let last = latex.chars().next_back()?;
+        MADE.iter().find(|row| row.starts_with(last))?.chars().nth(1 + at).filter(|made| *made != '-')
+    });
+    match made {
+        Some(made) => {
+            latex.pop();
+            latex.push(made);
+        }
+        None => latex.push(mark),
     }
 }
 
 #[rustfmt::skip]
 fn spelling(character: char) -> Option<&'static str> {
-    let spelled = match character {
+    Some(match character {
         '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => "",
-        '\u{2212}' | '\u{2010}'..='\u{2015}' | '\u{fe63}' => "-",
-        '\u{2044}' | '\u{2215}' => "/",
-        '×' | '✕' | '⨯' => "\\times ", '·' | '⋅' | '∙' | '•' => "\\cdot ", '÷' => "\\div ", '∗' => "*",
+        '\u{2212}' | '\u{2010}'..='\u{2015}' | '\u{fe63}' => "-", '\u{2044}' | '\u{2215}' => "/",
+        '×' | '✕' | '⨯' => "\\times ", '·' | '⋅' | '∙' | '•' | '∗' => "*", '÷' => "\\div ",
         '±' => "\\pm ", '∓' => "\\mp ", '√' => "\\sqrt ", '∛' => "\\sqrt[3]", '∜' => "\\sqrt[4]",
-        '°' | 'º' | '˚' => "^{\\circ}", '℃' => "^{\\circ}C", '℉' => "^{\\circ}F", '∘' => "\\circ ",
-        '∞' => "\\infty ", '≤' | '⩽' => "\\le ", '≥' | '⩾' => "\\ge ", '≠' => "\\ne ", '≈' => "\\approx ",
+        '°' | 'º' | '˚' => "\\degree ", '℃' => "\\degree C", '℉' => "\\degree F", '∘' => "\\circ ",
+        '∞' => "\\infty ", '≤' | '⩽' | '≦' => "\\le ", '≥' | '⩾' | '≧' => "\\ge ", '≠' => "\\ne ", '≈' => "\\approx ",
         '∪' => "\\cup ", '∩' => "\\cap ", '∈' => "\\in ", '∅' | '⌀' => "\\emptyset ", '∖' => "\\setminus ",
-        'ℝ' => "\\mathbb{R}", 'ℤ' => "\\mathbb{Z}", 'ℕ' => "\\mathbb{N}", 'ℚ' => "\\mathbb{Q}", 'ℂ' => "\\mathbb{C}",
-        '∠' => "\\angle ", '△' | '▵' => "\\triangle ", '∥' => "\\parallel ", '⊥' => "\\perp ",
-        '⌊' => "\\lfloor ", '⌋' => "\\rfloor ", '⌈' => "\\lceil ", '⌉' => "\\rceil ",
-        '→' => "\\to ", '∑' => "\\sum ", '∏' => "\\prod ", '∫' => "\\int ",
-        '“' | '”' | '„' | '«' | '»' => "\"", '‘' | '’' | '‚' | '′' => "'",
-        '€' => " euro ", '£' => " pound ", '¥' => " yen ",
-        '½' => "\\frac{1}{2}", '⅓' => "\\frac{1}{3}", '⅔' => "\\frac{2}{3}", '¼' => "\\frac{1}{4}",
-        '¾' => "\\frac{3}{4}", '⅕' => "\\frac{1}{5}", '⅖' => "\\frac{2}{5}", '⅗' => "\\frac{3}{5}",
-        '⅘' => "\\frac{4}{5}", '⅙' => "\\frac{1}{6}", '⅚' => "\\frac{5}{6}", '⅛' => "\\frac{1}{8}",
-        '⅜' => "\\frac{3}{8}", '⅝' => "\\frac{5}{8}", '⅞' => "\\frac{7}{8}",
-        'α' => "\\alpha ", 'β' => "\\beta ", 'γ' => "\\gamma ", 'δ' => "\\delta ", 'ε' | 'ϵ' => "\\epsilon ",
-        'ζ' => "\\zeta ", 'η' => "\\eta ", 'θ' | 'ϑ' => "\\theta ", 'κ' => "\\kappa ", 'λ' => "\\lambda ",
-        'μ' | 'µ' => "\\mu ", 'ν' => "\\nu ", 'ξ' => "\\xi ", 'π' => "\\pi ", 'ρ' => "\\rho ", 'σ' => "\\sigma ",
-        'τ' => "\\tau ", 'φ' | 'ϕ' => "\\phi ", 'χ' => "\\chi ", 'ψ' => "\\psi ", 'ω' => "\\omega ",
-        'Γ' => "\\Gamma ", 'Δ' | '∆' => "\\Delta ", 'Θ' => "\\Theta ", 'Λ' => "\\Lambda ", 'Σ' => "\\Sigma ",
-        'Φ' => "\\Phi ", 'Ψ' => "\\Psi ", 'Ω' => "\\Omega ",
+        'ℝ' => "R", 'ℤ' => "Z", 'ℕ' => "N", 'ℚ' => "Q", 'ℂ' => "C", 'ℓ' => "\\ell ",
+        '∠' => "\\angle ", '△' | '▵' => "\\triangle ", '∥' => "\\parallel ", '⊥' => "\\perp ", '∣' => "|",
+        '⌊' => "\\lfloor ", '⌋' => "\\rfloor ", '⌈' => "\\lceil ", '⌉' => "\\rceil ", '→' => "\\to ", '∧' => " and ",
+        '∨' => " or ", '∑' => "\\sum ", '∏' => "\\prod ", '∫' => "\\int ", '∂' => "\\partial ",
+        '“' | '”' | '„' | '«' | '»' => "\"", '‘' | '’' | '‚' | '′' => "'", '″' => "''", '。' => ".", '、' => ",", '…' => "...",
+        '€' => " euro ", '£' => " pound ", '¥' => " yen ", '①'..='⑨' => "",
+        'ﬀ' => "ff", 'ﬁ' => "fi", 'ﬂ' => "fl", 'ﬃ' => "ffi", 'ﬄ' => "ffl",
+        'Ⅰ' | 'ⅰ' => "I", 'Ⅱ' | 'ⅱ' => "II", 'Ⅲ' | 'ⅲ' => "III", 'Ⅳ' | 'ⅳ' => "IV", 'Ⅴ' | 'ⅴ' => "V", 'Ⅵ' | 'ⅵ' => "VI",
+        'Ⅶ' | 'ⅶ' => "VII", 'Ⅷ' | 'ⅷ' => "VIII", 'Ⅸ' | 'ⅸ' => "IX", 'Ⅹ' | 'ⅹ' => "X",
+        '½' => "\\frac12", '⅓' => "\\frac13", '⅔' => "\\frac23", '¼' => "\\frac14", '¾' => "\\frac34", '⅕' => "\\frac15",
+        '⅖' => "\\frac25", '⅗' => "\\frac35", '⅘' => "\\frac45", '⅙' => "\\frac16", '⅚' => "\\frac56", '⅐' => "\\frac17",
+        '⅛' => "\\frac18", '⅜' => "\\frac38", '⅝' => "\\frac58", '⅞' => "\\frac78", '⅑' => "\\frac19", '⅒' => "\\frac1{10}",
         _ => return None,
-    };
-    Some(spelled)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::to_latex;
+    use super::{is_letter, lower, same_but_case, to_latex, trim};
 
     #[test]
     fn characters_become_latex() {
@@ -144,16 +237,32 @@ mod tests {
             ("x²+1", "x^{2}+1"),
             ("2⁻¹", "2^{-1}"),
             ("x₁", "x_{1}"),
+            ("x₁²", "x_{1}^{2}"),
             ("−5", "-5"),
             ("５", "5"),
-            ("2½", "2\\frac{1}{2}"),
-            ("30°", "30^{\\circ}"),
+            ("𝟓𝑥𝐀𝛼𝚨", "5xA\\alpha Α"),
+            ("2½", "2\\frac12"),
+            ("30°", "30\\degree "),
             ("1⁄2", "1/2"),
             ("٥", "5"),
+            ("①", "1"),
             ("\u{feff}5\u{200b}", "5"),
+            ("Ωω ϕ", "\\Omega \\omega  \\phi "),
+            ("ς", "\\sigma "),
+            ("Poincare\u{301}", "Poincaré"),
+            ("x\u{308}", "x\u{308}"),
             ("北京", "北京"),
         ] {
             assert_eq!(to_latex(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn letters_spaces_and_case() {
+        assert!("aéßжא北あ".chars().all(is_letter));
+        assert!(!"1 ,·×→☃。🙂".chars().any(is_letter));
+        assert_eq!(trim("\u{3000} \n a b\u{a0}\t"), "a b");
+        assert_eq!("ÀÖØÞΩЯЏ×1".chars().map(lower).collect::<String>(), "àöøþωяџ×1");
+        assert!(same_but_case("Ångström", "ångstrÖm") && !same_but_case("a", "ab"));
     }
 }

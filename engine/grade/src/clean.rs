@@ -1,6 +1,9 @@
 //! Prose around an answer: OpenVLThinker's clean-up, and the parts of a sentence that may be the answer.
 //! Works on plain text; knows nothing about mathematics.
 
+use crate::characters::trim;
+use crate::extract::{find_last, starts_with};
+
 /// Words at which OpenVLThinker cuts an answer, in its order.
 const UNITS: [&str; 21] = [
     "degree",
@@ -64,21 +67,18 @@ pub fn clean_answer(prediction: &str) -> String {
 
 /// The part of a sentence that states its answer, when the sentence has the shape of one.
 pub(crate) fn stated_answer(prediction: &str) -> Option<&str> {
-    let text = prediction.trim();
+    let text = trim(prediction);
     for word in ["yes", "no"] {
-        let starts = text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
-        if starts && text[word.len()..].starts_with([',', '.', ';', ':', '!']) {
+        if starts_with(text.as_bytes(), word) && text[word.len()..].starts_with([',', '.', ';', ':', '!']) {
             return Some(&text[..word.len()]);
         }
     }
-    for marker in [" is: ", " is ", " are ", " equals ", "nswer: ", "nswer:", " ≈ ", "≈", "\\approx"] {
-        if let Some((_, after)) = text.rsplit_once(marker)
-            && !after.trim().is_empty()
-        {
-            return Some(after.trim());
-        }
-    }
-    None
+    let markers = [" is: ", " is ", " are ", " equals ", "nswer: ", "nswer:", " ≈ ", "≈", "\\approx"];
+    markers.into_iter().find_map(|marker| {
+        let at = find_last(text, marker)?;
+        let after = trim(&text[at + marker.len()..]);
+        (!after.is_empty()).then_some(after)
+    })
 }
 
 #[cfg(test)]

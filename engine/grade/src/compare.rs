@@ -2,36 +2,40 @@
 //! The order of the rules is MathRuler's (normal form, tuples, values), with more forms.
 
 use crate::Rule;
-use crate::equality::{Equal, Work, equal, same_equation};
-use crate::form::{Form, Tokens, form, is_mixed_number, is_name, strip};
+use crate::calendar::{self, Day};
+use crate::equality::{Equal, Work, equal, equal_expressions, same_equation};
+use crate::expression::parse;
+use crate::form::{Form, form, is_mixed_number, is_name, strip};
 use crate::interval::{End, Interval, intervals};
-use crate::token::{Kind, Token, render};
-use crate::units::{compatible, measure};
+use crate::names::Name;
+use crate::token::{Kind, Token, Tokens, digest, same_text};
+use crate::units::{Unit, compound, measure};
+use crate::words::is_product;
 
 /// Forms within forms: an interval in a list in a set.
 const MAX_DEPTH: usize = 6;
 /// Items of a collection that are matched in any order; longer ones only by their normal form.
 const MAX_UNORDERED: usize = 24;
+/// Items of a set of which repeated ones are left out.
+const MAX_DISTINCT: usize = 256;
 
 /// The rule by which two answers are the same, if one finds them so.
 pub(crate) fn compare(prediction: Tokens<'_>, truth: Tokens<'_>, work: &mut Work) -> Option<Rule> {
     let (prediction, truth) = (strip(prediction), strip(truth));
-    if prediction.is_empty() || truth.is_empty() {
+    if prediction.is_empty() || truth.is_empty() || !work.spend(prediction.len() + truth.len()) {
         return None;
     }
-    if render(prediction) == render(truth) {
-        return Some(Rule::Normal);
-    }
-    if same_words(prediction, truth) {
+    if same_text(prediction, truth) || same_words(prediction, truth) {
         return Some(Rule::Normal);
     }
     if let (Some(chosen), Some(right)) = (choice(prediction), choice(truth)) {
         return (chosen == right).then_some(Rule::Choice);
     }
-    if is_date(prediction) || is_date(truth) {
-        return None;
+    match (calendar::day(prediction), calendar::day(truth)) {
+        (Day::None, Day::None) => {}
+        (left, right) => return (left == right && left != Day::Unclear).then_some(Rule::Normal),
     }
-    if let Some(same) = same_time(prediction, truth, work) {
+    if let Some(same) = calendar::same_time(prediction, truth) {
         return same.then_some(Rule::Numeric);
     }
     same(prediction, truth, 0, work)
@@ -46,26 +50,31 @@ fn same(a: Tokens<'_>, b: Tokens<'_>, depth: usize, work: &mut Work) -> Option<R
         return None;
     }
     // At the top the normal forms are known to differ.
-    if depth > 0 && render(a) == render(b) {
+    if depth > 0 && same_text(a, b) {
         return Some(Rule::Normal);
     }
-    let depth = depth + 1;
-    let (form_a, form_b) = (form(a), form(b));
-    match (&form_a, &form_b) {
-        (Form::Set(a), Form::Set(b)) => unordered(&distinct(a), &distinct(b), depth, work).then_some(Rule::Set),
+    same_form(&form(a), &form(b), depth + 1, work)
+}
+
+fn same_form(a: &Form<'_>, b: &Form<'_>, depth: usize, work: &mut Work) -> Option<Rule> {
+    match (a, b) {
+        (Form::Set(a), Form::Set(b)) => {
+            unordered(&distinct(a), &distinct(b), depth, work).then_some(Rule::Set)
+        }
         (Form::Set(set), Form::List { items, .. }) | (Form::List { items, .. }, Form::Set(set)) => {
             unordered(&distinct(set), items, depth, work).then_some(Rule::Set)
         }
         (Form::Sequence { brackets: left, items: a }, Form::Sequence { brackets: right, items: b }) => {
             (left == right && ordered(a, b, depth, work)).then_some(Rule::Tuple)
         }
-        (Form::Sequence { brackets: ('(', ')'), items: a }, Form::List { items: b, .. })
-        | (Form::List { items: a, .. }, Form::Sequence { brackets: ('(', ')'), items: b }) => {
+        (Form::Sequence { brackets: (Name::Open, Name::Close), items: a }, Form::List { items: b, .. })
+        | (Form::List { items: a, .. }, Form::Sequence { brackets: (Name::Open, Name::Close), items: b }) => {
             ordered(a, b, depth, work).then_some(Rule::Tuple)
         }
-        (Form::List { items: a, .. }, Form::List { items: b, .. }) => {
-            let same = unordered(a, b, depth, work) || (a.len() > MAX_UNORDERED && ordered(a, b, depth, work));
-            if same { Some(Rule::Set) } else { same_intervals(&form_a, &form_b, depth, work) }
+        (Form::List { items: left, .. }, Form::List { items: right, .. }) => {
+            let long = left.len() > MAX_UNORDERED;
+            let same = unordered(left, right, depth, work) || (long && ordered(left, right, depth, work));
+            if same { Some(Rule::Set) } else { same_intervals(a, b, depth, work) }
         }
         (Form::PlusMinus(both), other) | (other, Form::PlusMinus(both)) => plus_minus(both, other, depth, work),
         (Form::Matrix { determinant: left, rows: a }, Form::Matrix { determinant: right, rows: b }) => {
@@ -73,75 +82,101 @@ fn same(a: Tokens<'_>, b: Tokens<'_>, depth: usize, work: &mut Work) -> Option<R
             (left == right && rows).then_some(Rule::Matrix)
         }
         (Form::Ratio(a), Form::Ratio(b)) => ordered(a, b, depth, work).then_some(Rule::Tuple),
-        (Form::Chain { parts: a, relations: left }, Form::Chain { parts: b, relations: right }) => {
-            relations((a, left), (b, right), depth, work).or_else(|| same_intervals(&form_a, &form_b, depth, work))
+        (Form::Chain { parts: left, relations: of_left }, Form::Chain { parts: right, relations: of_right }) => {
+            same_relations((left, of_left), (right, of_right), depth, work)
+                .or_else(|| same_intervals(a, b, depth, work))
         }
-        (Form::Chain { parts, relations }, _) if is_value(parts, relations, work) => {
-            same(parts[parts.len() - 1], b, depth, work)
-        }
-        (_, Form::Chain { parts, relations }) if is_value(parts, relations, work) => {
-            same(a, parts[parts.len() - 1], depth, work)
+        (Form::Chain { parts, relations }, other) | (other, Form::Chain { parts, relations })
+            if is_value(parts, relations, work) =>
+        {
+            same_form(&form(parts[parts.len() - 1]), other, depth, work)
         }
         (Form::Plain(a), Form::Plain(b)) => same_value(a, b, work),
-        // One of them may still be a number: `4 and 3/5` beside `4, 3/5`, `(5)` beside `5`.
-        _ => same_intervals(&form_a, &form_b, depth, work),
+        _ => same_intervals(a, b, depth, work),
     }
 }
 
 /// Values, each with its unit: equal values, and units that do not contradict.
 fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
-    let (a, b) = (joined_mixed(a), joined_mixed(b));
-    if let Some(same) = same_based(&a, &b) {
+    if let Some(same) = same_based(a, b) {
         return same.then_some(Rule::Numeric);
     }
-    let (left, right) = (measure(&a), measure(&b));
-    if left.unit.is_empty() && right.unit.is_empty() {
-        return equal_rule(&left.value, &right.value, work);
+    let (mixed_a, mixed_b) = (without_and(a), without_and(b));
+    let (left, right) = (measure(&mixed_a), measure(&mixed_b));
+    let (unit_a, unit_b) = (Unit::of(left.unit), Unit::of(right.unit));
+    let one_is_missing = unit_a.is_none() || unit_b.is_none();
+    let same_units = unit_a.same_dimensions(&unit_b);
+    if (same_units || one_is_missing) && left.scale == right.scale && same_text(left.value, right.value) {
+        if !same_units || unit_a.same_sizes(&unit_b) {
+            return Some(Rule::Normal);
+        }
     }
-    if compatible(&left.unit, &right.unit)
-        && let Some(rule) = equal_rule(&left.value, &right.value, work)
-    {
-        return Some(rule);
+    if !work.spend(a.len() + b.len()) {
+        return None;
     }
-    None
-}
-
-fn equal_rule(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
-    if render(a) == render(b) {
-        return Some(Rule::Normal);
+    let whole = |parts: Option<(_, _)>, value: Tokens<'_>, unit: Unit| match parts {
+        Some(parts) => Some(parts),
+        None => Some((unit.apply(parse(value)?), unit)),
+    };
+    let (parts_a, parts_b) = (compound(a), compound(b));
+    if parts_a.is_some() || parts_b.is_some() {
+        let (left, right) = (whole(parts_a, left.value, unit_a)?, whole(parts_b, right.value, unit_b)?);
+        let equal = left.1.same_dimensions(&right.1) && equal_expressions(&left.0, &right.0).is_some();
+        return equal.then_some(Rule::Numeric);
     }
-    Some(match equal(a, b, work)? {
+    if !(same_units || one_is_missing) {
+        return None;
+    }
+    let scaled = |value: Tokens<'_>, scale: Option<&str>| Some(parse(value)?.scaled(scale.unwrap_or("1"), 1));
+    let (mut value_a, mut value_b) = (scaled(left.value, left.scale)?, scaled(right.value, right.scale)?);
+    if same_units && !unit_a.same_sizes(&unit_b) {
+        (value_a, value_b) = (unit_a.apply(value_a), unit_b.apply(value_b));
+    }
+    let rule = |equal| match equal {
         Equal::Number => Rule::Numeric,
         Equal::Expression => Rule::Expression,
-    })
+    };
+    if let Some(equal) = equal_expressions(&value_a, &value_b) {
+        return Some(rule(equal));
+    }
+    // A percentage beside the fraction that it is.
+    if unit_a.is_percent() && unit_b.is_none() {
+        value_a = value_a.scaled("0.01", 1);
+    } else if unit_b.is_percent() && unit_a.is_none() {
+        value_b = value_b.scaled("0.01", 1);
+    } else {
+        return None;
+    }
+    equal_expressions(&value_a, &value_b).map(rule)
 }
 
 /// `4 and 3/5` as `4 3/5`.
-fn joined_mixed(tokens: Tokens<'_>) -> Vec<Token> {
-    if !is_mixed_number(tokens) {
-        return tokens.to_vec();
+fn without_and<'a>(tokens: Tokens<'a>) -> Vec<Token<'a>> {
+    let mut tokens = tokens.to_vec();
+    if is_mixed_number(&tokens) {
+        tokens.remove(1);
+        tokens[1].spaced = true;
     }
-    tokens.iter().filter(|token| !token.is_word("and")).cloned().map(|token| Token { spaced: true, ..token }).collect()
+    tokens
 }
 
 /// Numbers with a base as subscript: the digits decide; a missing base is taken as meant. `None` without a base.
 fn same_based(a: Tokens<'_>, b: Tokens<'_>) -> Option<bool> {
     let (left, right) = (based(a), based(b));
-    let plain = |tokens: Tokens<'_>| match tokens {
-        [number] if number.is_integer() => Some((render(tokens), String::new())),
-        _ => None,
-    };
-    if left.is_none() && right.is_none() {
-        return None;
+    let plain = |tokens: Tokens<'_>| tokens.len() == 1 && tokens[0].is_number();
+    match (left, right) {
+        (None, None) => None,
+        (Some(left), Some(right)) => Some(same_text(left.0, right.0) && same_text(left.1, right.1)),
+        (Some(left), None) => plain(b).then(|| same_text(left.0, b)),
+        (None, Some(right)) => plain(a).then(|| same_text(a, right.0)),
     }
-    let (left, right) = (left.or_else(|| plain(a))?, right.or_else(|| plain(b))?);
-    Some(left.0 == right.0 && compatible(&left.1, &right.1))
 }
 
-fn based(tokens: Tokens<'_>) -> Option<(String, String)> {
+/// Digits and base of `1011_2`.
+fn based<'a>(tokens: Tokens<'a>) -> Option<(Tokens<'a>, Tokens<'a>)> {
     match tokens {
-        [digits, under, base @ ..] if digits.is_integer() && under.is_symbol("_") && !base.is_empty() => {
-            Some((digits.text.clone(), render(base)))
+        [digits, under, base @ ..] if digits.is_integer() && under.name == Name::Under && !base.is_empty() => {
+            Some((&tokens[..1], base))
         }
         _ => None,
     }
@@ -153,93 +188,106 @@ fn ordered(a: &[Tokens<'_>], b: &[Tokens<'_>], depth: usize, work: &mut Work) ->
 
 /// Whether each item has a partner of its own.
 fn unordered(a: &[Tokens<'_>], b: &[Tokens<'_>], depth: usize, work: &mut Work) -> bool {
-    if a.len() != b.len() {
+    // In any order, so the sum of the items' digests is the same.
+    let total = |items: &[Tokens<'_>]| items.iter().fold(0u64, |total, item| total.wrapping_add(spread(digest(strip(item)))));
+    if a.len() != b.len() || a.iter().chain(b).any(|item| item.is_empty()) {
         return false;
     }
-    let sorted = |items: &[Tokens<'_>]| {
-        let mut lines: Vec<String> = items.iter().map(|item| render(item)).collect();
-        lines.sort_unstable();
-        lines
-    };
-    if sorted(a) == sorted(b) {
-        return a.iter().all(|item| !item.is_empty());
+    if total(a) == total(b) {
+        return true;
     }
-    if a.len() > MAX_UNORDERED {
-        return false;
-    }
-    let mut left: Vec<&Tokens<'_>> = b.iter().collect();
-    a.iter().all(|item| match left.iter().position(|other| same(item, other, depth, work).is_some()) {
-        Some(at) => {
-            left.swap_remove(at);
-            true
-        }
-        None => false,
-    })
+    let mut left = b.to_vec();
+    a.len() <= MAX_UNORDERED
+        && a.iter().all(|item| {
+            let partner = left.iter().position(|other| same(item, other, depth, work).is_some());
+            partner.map(|at| left.swap_remove(at)).is_some()
+        })
 }
 
-fn distinct<'text>(items: &[Tokens<'text>]) -> Vec<Tokens<'text>> {
-    let mut seen = std::collections::HashSet::new();
-    items.iter().copied().filter(|item| seen.insert(render(item))).collect()
+/// Makes sums of digests as good as the digests.
+fn spread(digest: u64) -> u64 {
+    crate::modular::point(digest, 1)
+}
+
+/// The items of a set without those that repeat another word by word, unless they are very many.
+fn distinct<'a>(items: &[Tokens<'a>]) -> Vec<Tokens<'a>> {
+    let mut seen: Vec<u64> = Vec::with_capacity(items.len());
+    let mut kept = items.to_vec();
+    kept.retain(|item| {
+        let digest = digest(item);
+        let new = items.len() > MAX_DISTINCT || !seen.contains(&digest);
+        seen.push(digest);
+        new
+    });
+    kept
 }
 
 /// `a \pm b` is the list of both values.
 fn plus_minus(both: Tokens<'_>, other: &Form<'_>, depth: usize, work: &mut Work) -> Option<Rule> {
-    let signed = |tokens: Tokens<'_>, plus: bool| -> Vec<Token> {
-        let sign = |token: &Token| match (token.kind, token.text.as_str()) {
-            (Kind::Command, "pm") => Token::new(Kind::Symbol, if plus { "+" } else { "-" }),
-            (Kind::Command, "mp") => Token::new(Kind::Symbol, if plus { "-" } else { "+" }),
-            _ => token.clone(),
-        };
-        tokens.iter().map(sign).collect()
-    };
     if both.len() > 200 {
         return None;
     }
-    let (plus, minus) = (signed(both, true), signed(both, false));
+    let (plus, minus) = (signed(both, Name::Plus, Name::Minus), signed(both, Name::Minus, Name::Plus));
     let found = match other {
         Form::List { items, .. } | Form::Set(items) => unordered(&[&plus, &minus], items, depth, work),
         Form::PlusMinus(other) => {
-            let (plus_2, minus_2) = (signed(other, true), signed(other, false));
+            let (plus_2, minus_2) = (signed(other, Name::Plus, Name::Minus), signed(other, Name::Minus, Name::Plus));
             unordered(&[&plus, &minus], &[&plus_2, &minus_2], depth, work)
         }
-        Form::Chain { parts, relations } if is_value(parts, relations, work) => {
-            return plus_minus(both, &form(parts[parts.len() - 1]), depth, work);
+        Form::Chain { parts, relations } if depth <= MAX_DEPTH && is_value(parts, relations, work) => {
+            return plus_minus(both, &form(parts[parts.len() - 1]), depth + 1, work);
         }
         _ => false,
     };
     found.then_some(Rule::Set)
 }
 
+/// The tokens with these signs for `\pm` and `\mp`.
+fn signed<'a>(tokens: Tokens<'a>, plus_minus: Name, minus_plus: Name) -> Vec<Token<'a>> {
+    let mut tokens = tokens.to_vec();
+    for token in &mut tokens {
+        match token.name {
+            Name::PlusMinus => token.name = plus_minus,
+            Name::MinusPlus => token.name = minus_plus,
+            _ => {}
+        }
+    }
+    tokens
+}
+
 /// Whether a chain only gives a value a name, or works a number out: `x = 5`, `1 + 1 = 2`.
-fn is_value(parts: &[Tokens<'_>], relations: &[&str], work: &mut Work) -> bool {
-    let equations = relations.iter().all(|relation| *relation == "=");
+fn is_value(parts: &[Tokens<'_>], relations: &[Name], work: &mut Work) -> bool {
     let Some((last, before)) = parts.split_last() else { return false };
-    equations
-        && !last.is_empty()
+    !last.is_empty()
+        && relations.iter().all(|relation| *relation == Name::Equals)
         && before.iter().all(|part| is_name(part) || (!part.is_empty() && equal(part, last, work).is_some()))
 }
 
-fn relations(a: (&[Tokens<'_>], &[&str]), b: (&[Tokens<'_>], &[&str]), depth: usize, work: &mut Work) -> Option<Rule> {
-    let named = |parts: &[Tokens<'_>]| parts.len() == 2 && is_name(parts[0]);
-    if let (&["="], &["="]) = (a.1, b.1) {
-        let same_name = render(a.0[0]) == render(b.0[0]) || a.0[0].len() > 1 || b.0[0].len() > 1;
-        if named(a.0) && named(b.0) && same_name && same(a.0[1], b.0[1], depth, work).is_some() {
-            return Some(Rule::Equation);
-        }
-        let (left, right) = ([a.0[0], a.0[1]], [b.0[0], b.0[1]]);
-        return same_equation(left, right, false, work).then_some(Rule::Equation);
+fn same_relations(
+    a: (&[Tokens<'_>], &[Name]),
+    b: (&[Tokens<'_>], &[Name]),
+    depth: usize,
+    work: &mut Work,
+) -> Option<Rule> {
+    let ([first_a, last_a], [first_b, last_b]) = (a.0, b.0) else { return None };
+    let (left, right) = (a.1[0], b.1[0]);
+    if left == Name::Equals && right == Name::Equals {
+        let same_name = first_a.len() > 1 || first_b.len() > 1 || same_text(first_a, first_b);
+        let named = is_name(first_a) && is_name(first_b) && same_name;
+        let same = (named && same(last_a, last_b, depth, work).is_some())
+            || same_equation([first_a, last_a], [first_b, last_b], false, work);
+        return same.then_some(Rule::Equation);
     }
-    let (&[left], &[right]) = (a.1, b.1) else { return None };
-    let strict = |relation: &str| matches!(relation, "<" | ">");
-    let sides = |parts: &[_], relation: &str| match relation {
-        ">" | "ge" => [parts[1], parts[0]],
-        _ => [parts[0], parts[1]],
+    let rising = |first, last, relation: Name| match relation {
+        Name::Less => Some(([first, last], true)),
+        Name::LessEqual => Some(([first, last], false)),
+        Name::Greater => Some(([last, first], true)),
+        Name::GreaterEqual => Some(([last, first], false)),
+        _ => None,
     };
-    let comparable = ["<", ">", "le", "ge"];
-    if !comparable.contains(&left) || !comparable.contains(&right) || strict(left) != strict(right) {
-        return None;
-    }
-    same_equation(sides(a.0, left), sides(b.0, right), true, work).then_some(Rule::Equation)
+    let (left, strict) = rising(*first_a, *last_a, left)?;
+    let (right, as_strict) = rising(*first_b, *last_b, right)?;
+    (strict == as_strict && same_equation(left, right, true, work)).then_some(Rule::Equation)
 }
 
 fn same_intervals(a: &Form<'_>, b: &Form<'_>, depth: usize, work: &mut Work) -> Option<Rule> {
@@ -265,78 +313,57 @@ fn same_end(a: End<'_>, b: End<'_>, depth: usize, work: &mut Work) -> bool {
     }
 }
 
-/// Text that differs in its spaces only: `forest green`, `forestgreen`.
+/// Text that differs in its spaces, a hyphen or an article only: `forest green`, `forestgreen`, `the forest-green`; yes and true.
 fn same_words(a: Tokens<'_>, b: Tokens<'_>) -> bool {
-    let joined = |tokens: Tokens<'_>| -> Option<String> {
-        let words = tokens.iter().all(|token| token.kind == Kind::Word);
-        words.then(|| tokens.iter().map(|token| token.text.to_lowercase()).collect())
+    let truth = |tokens: Tokens<'_>| matches!(tokens, [only] if matches!(only.name, Name::Yes | Name::No));
+    if truth(a) && truth(b) {
+        return a[0].name == b[0].name;
+    }
+    let (Some(left), Some(right)) = (joined_words(a), joined_words(b)) else { return false };
+    left.len() > 3 && left == right
+}
+
+/// The letters of words, in lowercase, unless they may be variables.
+fn joined_words(tokens: Tokens<'_>) -> Option<String> {
+    let tokens = match tokens {
+        [the, rest @ ..] if the.name == Name::Article && !rest.is_empty() => rest,
+        _ => tokens,
     };
-    joined(a).is_some_and(|text| text.chars().nth(3).is_some() && joined(b) == Some(text))
+    let mut joined = String::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let hyphen = token.name == Name::Minus
+            && [at.wrapping_sub(1), at + 1].into_iter().all(|at| {
+                tokens.get(at).is_some_and(|word| word.kind == Kind::Word && word.text.len() > 2 && !is_product(word.text, true))
+            });
+        if token.kind == Kind::Word {
+            token.text.chars().for_each(|letter| joined.push(crate::characters::lower(letter)));
+        } else if !hyphen {
+            return None;
+        }
+    }
+    Some(joined)
 }
 
 /// The letter of a multiple-choice answer: `A`, `(A)`, `A.`, `Option A`, `(A) and what it says`.
-fn choice(tokens: Tokens<'_>) -> Option<char> {
+fn choice(tokens: Tokens<'_>) -> Option<u8> {
     let tokens = match tokens {
-        [word, rest @ ..] if ["option", "choice", "answer"].iter().any(|name| word.is_word(name)) => rest,
+        [word, rest @ ..] if word.name == Name::Option && !rest.is_empty() => rest,
         _ => tokens,
     };
-    let letter = |token: &Token| {
-        let mut characters = token.text.chars();
-        let first = characters.next().filter(char::is_ascii_alphabetic);
-        first.filter(|_| token.kind == Kind::Word && characters.next().is_none()).map(|c| c.to_ascii_uppercase())
+    let marked = |mark: &Token<'_>| matches!(mark.name, Name::Close | Name::Dot | Name::Colon);
+    let (letter, rest) = match tokens {
+        [only] => (only, &[][..]),
+        [open, letter, close, rest @ ..] if open.name == Name::Open && close.name == Name::Close => (letter, rest),
+        [letter, mark, rest @ ..] if marked(mark) => (letter, rest),
+        _ => return None,
     };
-    let option = |token: &Token| letter(token).filter(|letter| ('A'..='J').contains(letter));
-    match tokens {
-        [only] => letter(only),
-        [open, middle, close] if open.is_symbol("(") && close.is_symbol(")") => letter(middle),
-        [first, end] if [")", ".", ":"].iter().any(|mark| end.is_symbol(mark)) => letter(first),
-        [open, middle, close, rest @ ..] if open.is_symbol("(") && close.is_symbol(")") && explains(rest) => {
-            option(middle)
-        }
-        [first, end, rest @ ..] if [")", ".", ":"].iter().any(|mark| end.is_symbol(mark)) && explains(rest) => {
-            option(first)
-        }
-        _ => None,
-    }
+    let letter = letter.letter()?.to_ascii_uppercase();
+    (rest.is_empty() || (letter <= b'J' && explains(rest))).then_some(letter)
 }
 
 /// Whether what follows an option's letter is its text, not more of a formula or another option.
 fn explains(rest: Tokens<'_>) -> bool {
-    let starts = rest.first().is_some_and(|first| {
-        first.spaced && matches!(first.kind, Kind::Word | Kind::Number | Kind::Command) && !first.is_command("cup")
-    });
-    let joins = rest.iter().any(|token| token.is_word("and") || token.is_word("or") || token.is_symbol(","));
+    let starts = rest[0].spaced && rest[0].kind != Kind::Symbol && rest[0].name != Name::Cup;
+    let joins = rest.iter().any(|token| token.is_word(Name::And) || token.is_word(Name::Or) || token.name == Name::Comma);
     starts && !joins
-}
-
-/// `2021-03-05`, `10/1/1`: digits in three parts. Such answers are compared as text only.
-fn is_date(tokens: Tokens<'_>) -> bool {
-    match tokens {
-        [year, first, month, second, day] => {
-            let mark = first.is_symbol("-") || first.is_symbol("/");
-            let short = [year, month, day].iter().all(|part| part.is_integer() && part.text.len() <= 4);
-            mark && first.text == second.text && short
-        }
-        _ => false,
-    }
-}
-
-/// Times of day with am or pm. `None` unless both are such times.
-fn same_time(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<bool> {
-    let time = |tokens: Tokens<'_>| -> Option<(Token, Option<Token>, String)> {
-        let (half, clock) = tokens.split_last()?;
-        let half = ["am", "pm"].into_iter().find(|word| half.is_word(word))?;
-        match clock {
-            [hour] if hour.is_integer() => Some((hour.clone(), None, half.to_string())),
-            [hour, colon, minute] if colon.is_symbol(":") => {
-                Some((hour.clone(), Some(minute.clone()), half.to_string()))
-            }
-            _ => None,
-        }
-    };
-    let (a, b) = (time(a)?, time(b)?);
-    let zero = Token::new(Kind::Number, "0");
-    let (minute_a, minute_b) = (a.1.unwrap_or_else(|| zero.clone()), b.1.unwrap_or(zero));
-    let hours = equal(&[a.0], &[b.0], work).is_some();
-    Some(hours && a.2 == b.2 && equal(&[minute_a], &[minute_b], work).is_some())
 }

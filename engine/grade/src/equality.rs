@@ -1,10 +1,11 @@
 //! Whether two formulas have the same value, or two equations the same solutions, for all values of their variables.
 //! Exact where both sides are rational; elsewhere approximate at sample points, within the rounding error.
 
+use crate::elementary::hypot;
 use crate::expression::{Expression, Node, parse};
 use crate::modular::{self, Failure};
 use crate::numeric::{self, Approximate};
-use crate::token::{Kind, Token};
+use crate::token::Tokens;
 
 /// Points at which expressions with variables are compared.
 const SAMPLES: u64 = 4;
@@ -21,8 +22,7 @@ pub(crate) struct Work(pub(crate) u32);
 impl Work {
     /// Takes work away; false when there is not enough left.
     pub(crate) fn spend(&mut self, tokens: usize) -> bool {
-        let tokens = u32::try_from(tokens + 8).unwrap_or(u32::MAX);
-        let left = self.0.checked_sub(tokens);
+        let left = self.0.checked_sub(tokens as u32 + 8);
         self.0 = left.unwrap_or(0);
         left.is_some()
     }
@@ -38,31 +38,34 @@ pub(crate) enum Equal {
 }
 
 /// Whether two formulas are equal; `None` when they are not, or cannot be read.
-pub(crate) fn equal(a: &[Token], b: &[Token], work: &mut Work) -> Option<Equal> {
-    if a.is_empty() || b.is_empty() || !work.spend(a.len() + b.len()) {
+pub(crate) fn equal(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Equal> {
+    if !work.spend(a.len() + b.len()) {
         return None;
     }
-    let (a, b) = (fold_case(a), fold_case(b));
-    let (a, b) = (parse(&a, None)?, parse(&b, None)?);
-    if let (Some(left), Some(right)) = (infinity(&a), infinity(&b)) {
+    equal_expressions(&parse(a)?, &parse(b)?)
+}
+
+/// Whether two expressions are equal.
+pub(crate) fn equal_expressions(a: &Expression, b: &Expression) -> Option<Equal> {
+    if let (Some(left), Some(right)) = (infinity(a), infinity(b)) {
         return (left == right).then_some(Equal::Number);
     }
-    let kind = if is_plain(&a) && is_plain(&b) { Equal::Number } else { Equal::Expression };
-    match (modular::evaluate(&a, 1, EXACT_STEPS), modular::evaluate(&b, 1, EXACT_STEPS)) {
+    let kind = if is_plain(a) && is_plain(b) { Equal::Number } else { Equal::Expression };
+    match (modular::evaluate(a, 1, EXACT_STEPS), modular::evaluate(b, 1, EXACT_STEPS)) {
         (Err(Failure::Undefined), _) | (_, Err(Failure::Undefined)) => None,
         (Ok(left), Ok(right)) => (left == right).then_some(kind),
-        _ => equal_numerically(&a, &b).then_some(kind),
+        _ => equal_numerically(a, b).then_some(kind),
     }
 }
 
 /// Whether `left = right` and the other two sides are one equation: their differences are proportional.
 /// With `order`, by a positive factor, as inequalities need it.
-pub(crate) fn same_equation(a: [&[Token]; 2], b: [&[Token]; 2], order: bool, work: &mut Work) -> bool {
-    let (a, b) = (difference(a), difference(b));
-    if !work.spend(a.len() + b.len()) {
+pub(crate) fn same_equation(a: [Tokens<'_>; 2], b: [Tokens<'_>; 2], order: bool, work: &mut Work) -> bool {
+    if !work.spend(a[0].len() + a[1].len() + b[0].len() + b[1].len()) {
         return false;
     }
-    let (Some(a), Some(b)) = (parse(&a, None), parse(&b, None)) else {
+    let difference = |sides: [Tokens<'_>; 2]| Some(parse(sides[0])?.joined(parse(sides[1])?, true));
+    let (Some(a), Some(b)) = (difference(a), difference(b)) else {
         return false;
     };
     if is_constant(&a) || is_constant(&b) {
@@ -91,18 +94,7 @@ pub(crate) fn same_equation(a: [&[Token]; 2], b: [&[Token]; 2], order: bool, wor
 /// Whether the ratio is the same at two points, where both are rational.
 fn same_ratio_exactly(a: &Expression, b: &Expression) -> Option<bool> {
     let at = |expression: &Expression, sample: u64| modular::evaluate(expression, sample, EXACT_STEPS).ok();
-    let cross = |x: modular::Residues, y: modular::Residues| modular::product(x, y);
-    Some(cross(at(a, 1)?, at(b, 2)?) == cross(at(a, 2)?, at(b, 1)?))
-}
-
-fn difference(sides: [&[Token]; 2]) -> Vec<Token> {
-    let symbol = |text: &str| Token::new(Kind::Symbol, text);
-    let mut tokens = vec![symbol("(")];
-    tokens.extend_from_slice(sides[0]);
-    tokens.extend([symbol(")"), symbol("-"), symbol("(")]);
-    tokens.extend_from_slice(sides[1]);
-    tokens.push(symbol(")"));
-    fold_case(&tokens)
+    Some(modular::product(at(a, 1)?, at(b, 2)?) == modular::product(at(a, 2)?, at(b, 1)?))
 }
 
 fn equal_numerically(a: &Expression, b: &Expression) -> bool {
@@ -123,22 +115,7 @@ fn agree(a: Approximate, b: Approximate) -> bool {
     let size = a.modulus().max(b.modulus());
     let error = a.error + b.error;
     let tolerance = 4.0 * error + 8.0 * f64::EPSILON * size;
-    error <= MAX_RELATIVE_ERROR * size.max(MAX_RELATIVE_ERROR) && (a.re - b.re).hypot(a.im - b.im) <= tolerance
-}
-
-/// Lowercase letters, unless the formula uses both cases of one letter.
-fn fold_case(tokens: &[Token]) -> Vec<Token> {
-    let mut seen = [false; 128];
-    let words = tokens.iter().filter(|token| token.kind == Kind::Word);
-    for byte in words.flat_map(|token| token.text.bytes()).filter(u8::is_ascii_alphabetic) {
-        seen[usize::from(byte)] = true;
-    }
-    let both = (b'a'..=b'z').any(|byte| seen[usize::from(byte)] && seen[usize::from(byte.to_ascii_uppercase())]);
-    let fold = |token: &Token| match token.kind {
-        Kind::Word if !both => Token { text: token.text.to_lowercase(), ..token.clone() },
-        _ => token.clone(),
-    };
-    tokens.iter().map(fold).collect()
+    error <= MAX_RELATIVE_ERROR * size.max(MAX_RELATIVE_ERROR) && hypot(a.re - b.re, a.im - b.im) <= tolerance
 }
 
 /// A number without variables or functions.

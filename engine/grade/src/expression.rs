@@ -1,8 +1,10 @@
 //! Tokens -> an expression, by precedence climbing with a bounded depth and a bounded number of nodes.
 //! Knows the syntax of formulas, not their values.
 
-use crate::functions::{Function, function, inverted, is_letter_command};
-use crate::token::{Kind, Token};
+use crate::characters::lower;
+use crate::functions::Function;
+use crate::names::Name;
+use crate::token::{Kind, Token, Tokens};
 
 /// Nesting beyond this is not parsed: the parser recurses.
 const MAX_DEPTH: usize = 60;
@@ -47,45 +49,100 @@ pub(crate) struct Expression {
     pub(crate) root: NodeId,
 }
 
-/// Parses all of the tokens, or nothing. `plus_minus` is the sign that `\pm` stands for, where it may stand.
-pub(crate) fn parse(tokens: &[Token], plus_minus: Option<bool>) -> Option<Expression> {
+/// Parses all of the tokens, or nothing.
+pub(crate) fn parse(tokens: Tokens<'_>) -> Option<Expression> {
     if tokens.is_empty() || tokens.len() > MAX_TOKENS {
         return None;
     }
     let letters = crate::words::split(tokens)?;
+    let both_cases = uses_both_cases(&letters);
     let mut parser =
-        Parser { tokens: &letters, at: 0, depth: 0, bars: 0, bound: Vec::new(), plus_minus, nodes: Vec::new() };
+        Parser { tokens: &letters, at: 0, depth: 0, bars: 0, both_cases, bound: Vec::new(), nodes: Vec::new() };
     let root = parser.over()?;
     (parser.at == letters.len()).then_some(Expression { nodes: parser.nodes, root })
 }
 
-struct Parser<'tokens> {
-    tokens: &'tokens [Token],
+/// Whether one letter stands in both cases, so that case tells variables apart.
+fn uses_both_cases(tokens: Tokens<'_>) -> bool {
+    let (mut small, mut capital) = (0u32, 0u32);
+    for letter in tokens.iter().filter_map(Token::letter) {
+        let bit = 1 << (letter & 31);
+        if letter.is_ascii_lowercase() { small |= bit } else { capital |= bit }
+    }
+    small & capital != 0
+}
+
+impl Expression {
+    fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// The expression times a power of a decimal.
+    pub(crate) fn scaled(mut self, factor: &str, power: i32) -> Self {
+        if factor == "1" || power == 0 {
+            return self;
+        }
+        let factor = self.add(Node::Number(factor.into()));
+        let mut factors = vec![(self.root, false)];
+        factors.extend((0..power.unsigned_abs().min(64)).map(|_| (factor, power < 0)));
+        self.root = self.add(Node::Product(factors));
+        self
+    }
+
+    /// The difference, or the sum, of two expressions.
+    pub(crate) fn joined(mut self, mut other: Self, minus: bool) -> Self {
+        let shift = self.nodes.len();
+        for node in &mut other.nodes {
+            node.shift(shift);
+        }
+        self.nodes.append(&mut other.nodes);
+        self.root = self.add(Node::Sum(vec![(self.root, false), (other.root + shift, minus)]));
+        self
+    }
+}
+
+impl Node {
+    /// Moves what it refers to.
+    fn shift(&mut self, by: usize) {
+        match self {
+            Self::Sum(parts) | Self::Product(parts) => parts.iter_mut().for_each(|(id, _)| *id += by),
+            Self::Power(base, exponent) => (*base, *exponent) = (*base + by, *exponent + by),
+            Self::Root(id, _) | Self::Factorial(id) => *id += by,
+            Self::Call(_, arguments) => arguments.iter_mut().for_each(|id| *id += by),
+            Self::Series { from, to, body, .. } => (*from, *to, *body) = (*from + by, *to + by, *body + by),
+            Self::Number(_) | Self::Pi | Self::Euler | Self::Imaginary | Self::Infinity | Self::Variable(_) => {}
+        }
+    }
+}
+
+struct Parser<'a> {
+    tokens: Tokens<'a>,
     at: usize,
     depth: usize,
     /// Open absolute values.
     bars: usize,
+    both_cases: bool,
     /// Variables of the series around.
-    bound: Vec<String>,
-    plus_minus: Option<bool>,
+    bound: Vec<u64>,
     nodes: Vec<Node>,
 }
 
-impl Parser<'_> {
-    fn peek(&self) -> Option<&Token> {
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Name {
+        self.tokens.get(self.at).map_or(Name::None, |token| token.name)
+    }
+
+    fn token(&self) -> Option<&'a Token<'a>> {
         self.tokens.get(self.at)
     }
 
-    fn peek_symbol(&self, symbol: &str) -> bool {
-        self.peek().is_some_and(|token| token.is_symbol(symbol))
-    }
-
-    fn peek_command(&self, name: &str) -> bool {
-        self.peek().is_some_and(|token| token.is_command(name))
-    }
-
-    fn take_symbol(&mut self, symbol: &str) -> Option<()> {
-        self.peek_symbol(symbol).then(|| self.at += 1)
+    fn take(&mut self, name: Name) -> Option<()> {
+        if self.peek() != name {
+            return None;
+        }
+        self.at += 1;
+        Some(())
     }
 
     fn add(&mut self, node: Node) -> NodeId {
@@ -93,404 +150,342 @@ impl Parser<'_> {
         self.nodes.len() - 1
     }
 
-    fn number(&mut self, text: &str) -> NodeId {
-        self.add(Node::Number(text.to_string()))
+    fn decimal(&mut self, text: &str) -> NodeId {
+        self.add(Node::Number(text.into()))
     }
 
-    fn call(&mut self, function: Function, arguments: Vec<NodeId>) -> NodeId {
-        self.add(Node::Call(function, arguments))
+    fn number(&mut self, token: &Token<'_>) -> NodeId {
+        let mut digits = String::with_capacity(token.text.len());
+        token.digits().for_each(|digit| digits.push(char::from(digit)));
+        self.add(Node::Number(digits))
     }
 
-    /// A sign here: whether it is a minus.
-    fn sign(&mut self) -> Option<bool> {
-        let token = self.peek()?;
-        let minus = match (token.kind, token.text.as_str()) {
-            (Kind::Symbol, "+") => false,
-            (Kind::Symbol, "-") => true,
-            (Kind::Command, "pm") => self.plus_minus?,
-            (Kind::Command, "mp") => !self.plus_minus?,
-            _ => return None,
-        };
-        self.at += 1;
-        Some(minus)
+    fn quotient(&mut self, above: NodeId, below: NodeId) -> NodeId {
+        self.add(Node::Product(vec![(above, false), (below, true)]))
+    }
+
+    fn negated(&mut self, id: NodeId, negative: bool) -> NodeId {
+        if negative { self.add(Node::Sum(vec![(id, true)])) } else { id }
+    }
+
+    /// Parses deeper, where the limit allows it.
+    fn deeper(&mut self, parse: fn(&mut Self) -> Option<NodeId>) -> Option<NodeId> {
+        if self.depth >= MAX_DEPTH {
+            return None;
+        }
+        self.depth += 1;
+        let parsed = parse(self);
+        self.depth -= 1;
+        parsed
+    }
+
+    /// Parses what a bracket encloses, up to its closing one. Bars around the bracket do not end in it.
+    fn enclosed(&mut self, parse: fn(&mut Self) -> Option<NodeId>, close: Name) -> Option<NodeId> {
+        let bars = std::mem::take(&mut self.bars);
+        let inside = parse(self)?;
+        self.bars = bars;
+        self.take(close)?;
+        Some(inside)
+    }
+
+    /// The signs here: how many, and whether they make a minus.
+    fn signs(&mut self) -> (usize, bool) {
+        let (mut count, mut negative) = (0, false);
+        while matches!(self.peek(), Name::Plus | Name::Minus) {
+            negative ^= self.peek() == Name::Minus;
+            count += 1;
+            self.at += 1;
+        }
+        (count, negative)
     }
 
     fn sum(&mut self) -> Option<NodeId> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return None;
-        }
+        self.deeper(Self::terms)
+    }
+
+    fn terms(&mut self) -> Option<NodeId> {
         let mut terms = Vec::new();
         loop {
-            let mut negative = false;
-            let mut signs = 0;
-            while let Some(minus) = self.sign() {
-                negative ^= minus;
-                signs += 1;
-            }
+            let (signs, negative) = self.signs();
             if !terms.is_empty() && signs == 0 {
                 break;
             }
             terms.push((self.product()?, negative));
         }
-        self.depth -= 1;
-        match terms[..] {
-            [(only, false)] => Some(only),
-            _ => Some(self.add(Node::Sum(terms))),
-        }
+        Some(match terms[..] {
+            [(only, false)] => only,
+            _ => self.add(Node::Sum(terms)),
+        })
     }
 
     fn product(&mut self) -> Option<NodeId> {
-        let mut factors = vec![(self.power()?, false)];
+        let first = self.power()?;
+        let mut factors = vec![(first, false)];
         loop {
-            let divides = match self.peek() {
-                Some(token) if token.is_symbol("*") => Some(false),
-                Some(token) if token.is_symbol("/") => Some(true),
-                _ => None,
-            };
-            if let Some(divides) = divides {
-                self.at += 1;
-                let mut negative = false;
-                while let Some(minus) = self.sign() {
-                    negative ^= minus;
+            match self.peek() {
+                Name::Times | Name::Slash => {
+                    let divides = self.peek() == Name::Slash;
+                    self.at += 1;
+                    let factor = self.exponent()?;
+                    factors.push((factor, divides));
                 }
-                let factor = self.power()?;
-                let factor = if negative { self.add(Node::Sum(vec![(factor, true)])) } else { factor };
-                factors.push((factor, divides));
-            } else if self.starts_factor() {
-                factors.push((self.power()?, false));
-            } else {
-                break;
+                _ if self.starts_factor() => factors.push((self.power()?, false)),
+                _ => break,
             }
         }
-        Some(if factors.len() == 1 { factors[0].0 } else { self.add(Node::Product(factors)) })
+        Some(if factors.len() == 1 { first } else { self.add(Node::Product(factors)) })
     }
 
     /// Whether a factor without an operator before it may start here.
     fn starts_factor(&self) -> bool {
-        let Some(token) = self.peek() else { return false };
-        match token.kind {
-            // Two numbers side by side are no product.
-            Kind::Number => !self.tokens.get(self.at.wrapping_sub(1)).is_some_and(|last| last.kind == Kind::Number),
-            Kind::Word => true,
-            Kind::Symbol => match token.text.as_str() {
-                "(" | "{" | "[" => true,
-                "|" => self.bars == 0,
+        let Some(token) = self.token() else { return false };
+        match token.name {
+            Name::Open | Name::OpenGroup | Name::OpenSquare | Name::Frac | Name::Sqrt | Name::Binom | Name::OpenFloor => true,
+            Name::OpenCeil | Name::Infinity | Name::Sum | Name::Prod | Name::Pi | Name::Letter => true,
+            Name::Bar => self.bars == 0,
+            name if name.function().is_some() => true,
+            _ => match token.kind {
+                // Two numbers side by side are no product.
+                Kind::Number => !self.tokens.get(self.at.wrapping_sub(1)).is_some_and(Token::is_number),
+                Kind::Word => token.name != Name::Degree,
                 _ => false,
             },
-            Kind::Command => {
-                matches!(token.text.as_str(), "frac" | "sqrt" | "binom" | "lfloor" | "lceil" | "infty" | "sum" | "prod")
-                    || function(&token.text).is_some()
-                    || is_letter_command(&token.text)
-            }
         }
     }
 
     fn power(&mut self) -> Option<NodeId> {
         let base = self.postfix()?;
-        if self.take_symbol("^").is_none() {
+        if self.take(Name::Power).is_none() {
             return Some(base);
         }
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return None;
-        }
-        let exponent = self.exponent()?;
-        self.depth -= 1;
+        let exponent = self.deeper(Self::exponent)?;
         Some(self.add(Node::Power(base, exponent)))
     }
 
+    /// A power with signs before it.
     fn exponent(&mut self) -> Option<NodeId> {
-        let mut negative = false;
-        while let Some(minus) = self.sign() {
-            negative ^= minus;
-        }
+        let (_, negative) = self.signs();
         let exponent = self.power()?;
-        Some(if negative { self.add(Node::Sum(vec![(exponent, true)])) } else { exponent })
+        Some(self.negated(exponent, negative))
     }
 
     fn postfix(&mut self) -> Option<NodeId> {
         let mut value = self.primary()?;
-        while let Some(token) = self.peek() {
-            if token.is_symbol("!") {
+        loop {
+            match self.peek() {
                 // `n!!` is another function.
-                if self.tokens.get(self.at + 1).is_some_and(|next| next.is_symbol("!")) {
-                    return None;
+                Name::Bang if self.tokens.get(self.at + 1).is_some_and(|next| next.name == Name::Bang) => return None,
+                Name::Bang => value = self.add(Node::Factorial(value)),
+                Name::Degree => {
+                    let (half_turn, pi) = (self.decimal("180"), self.add(Node::Pi));
+                    value = self.add(Node::Product(vec![(value, false), (pi, false), (half_turn, true)]));
                 }
-                value = self.add(Node::Factorial(value));
-            } else if token.is_command("degree") {
-                let half_turn = self.number("180");
-                let pi = self.add(Node::Pi);
-                value = self.add(Node::Product(vec![(value, false), (pi, false), (half_turn, true)]));
-            } else {
-                break;
+                _ => return Some(value),
             }
             self.at += 1;
         }
-        Some(value)
     }
 
     fn primary(&mut self) -> Option<NodeId> {
-        let token = self.tokens.get(self.at)?;
+        let token = self.token()?;
         self.at += 1;
-        match (token.kind, token.text.as_str()) {
-            (Kind::Number, text) => self.number_or_mixed(text),
-            (Kind::Symbol, "(") => self.closed_by(")"),
-            (Kind::Symbol, "[") => self.closed_by("]"),
-            (Kind::Symbol, "{") => self.group(),
-            (Kind::Symbol, "|") => {
+        match token.name {
+            _ if token.is_number() => Some(self.number_or_mixed(token)),
+            Name::Open => self.enclosed(Self::sum, Name::Close),
+            Name::OpenSquare => self.enclosed(Self::sum, Name::CloseSquare),
+            Name::OpenGroup => self.enclosed(Self::over, Name::CloseGroup),
+            Name::Bar => {
                 self.bars += 1;
                 let inside = self.sum()?;
-                self.take_symbol("|")?;
+                self.take(Name::Bar)?;
                 self.bars -= 1;
-                Some(self.call(Function::Abs, vec![inside]))
+                Some(self.add(Node::Call(Function::Abs, vec![inside])))
             }
-            (Kind::Word, text) => self.named(text),
-            (Kind::Command, text) => self.command(text),
+            Name::OpenFloor => self.rounded(Function::Floor, Name::CloseFloor),
+            Name::OpenCeil => self.rounded(Function::Ceil, Name::CloseCeil),
+            Name::Frac | Name::Binom => {
+                let (above, below) = (self.deeper(Self::primary)?, self.deeper(Self::primary)?);
+                Some(match token.name {
+                    Name::Frac => self.quotient(above, below),
+                    _ => self.add(Node::Call(Function::Binomial, vec![above, below])),
+                })
+            }
+            Name::Sqrt => self.root(),
+            Name::Pi => Some(self.add(Node::Pi)),
+            Name::Infinity => Some(self.add(Node::Infinity)),
+            Name::Sum | Name::Prod => self.series(token.name == Name::Prod),
+            name if name.function().is_some() => self.application(name.function()?),
+            Name::Letter => self.variable(token),
+            _ if token.kind == Kind::Word => self.variable(token),
             _ => None,
         }
     }
 
-    fn closed_by(&mut self, close: &str) -> Option<NodeId> {
-        let bars = std::mem::take(&mut self.bars);
-        let inside = self.sum()?;
-        self.bars = bars;
-        self.take_symbol(close)?;
-        Some(inside)
+    fn rounded(&mut self, function: Function, close: Name) -> Option<NodeId> {
+        let inside = self.enclosed(Self::sum, close)?;
+        Some(self.add(Node::Call(function, vec![inside])))
     }
 
-    fn group(&mut self) -> Option<NodeId> {
-        let bars = std::mem::take(&mut self.bars);
-        let inside = self.over()?;
-        self.bars = bars;
-        self.take_symbol("}")?;
-        Some(inside)
-    }
-
-    /// What braces enclose, where `a \over b` and `n \choose k` may stand.
+    /// A sum, or what braces enclose, where `a \over b` and `n \choose k` may stand.
     fn over(&mut self) -> Option<NodeId> {
         let above = self.sum()?;
-        let divides = self.peek_command("over");
-        if !divides && !self.peek_command("choose") {
+        let name = self.peek();
+        if !matches!(name, Name::Over | Name::Choose) {
             return Some(above);
         }
         self.at += 1;
         let below = self.sum()?;
-        Some(if divides {
-            self.add(Node::Product(vec![(above, false), (below, true)]))
-        } else {
-            self.call(Function::Binomial, vec![above, below])
+        Some(match name {
+            Name::Over => self.quotient(above, below),
+            _ => self.add(Node::Call(Function::Binomial, vec![above, below])),
         })
     }
 
     /// A number, or a mixed number: `7\frac{3}{4}`, `7 3/4`.
-    fn number_or_mixed(&mut self, text: &str) -> Option<NodeId> {
-        let whole = self.number(text);
-        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Some(whole);
-        }
-        let (above, below, length) = match self.tokens.get(self.at..)? {
-            [frac, open, above, close, open_2, below, close_2, ..]
-                if frac.is_command("frac")
-                    && open.is_symbol("{")
-                    && close.is_symbol("}")
-                    && open_2.is_symbol("{")
-                    && close_2.is_symbol("}") =>
+    fn number_or_mixed(&mut self, token: &Token<'_>) -> NodeId {
+        let whole = self.number(token);
+        let rest = self.tokens.get(self.at..).unwrap_or_default();
+        let (above, below, length) = match rest {
+            [frac, open, above, _, _, below, close, ..]
+                if frac.name == Name::Frac && open.name == Name::OpenGroup && close.name == Name::CloseGroup =>
             {
                 (above, below, 7)
             }
-            [above, slash, below, ..] if above.spaced && slash.is_symbol("/") => (above, below, 3),
-            _ => return Some(whole),
+            [above, slash, below, ..] if above.spaced && slash.name == Name::Slash => (above, below, 3),
+            _ => return whole,
         };
-        if !(above.is_integer() && below.is_integer()) {
-            return Some(whole);
+        if !(token.is_integer() && above.is_integer() && below.is_integer()) {
+            return whole;
         }
-        let (above, below) = (self.number(&above.text), self.number(&below.text));
+        let (above, below) = (self.number(above), self.number(below));
         self.at += length;
-        let part = self.add(Node::Product(vec![(above, false), (below, true)]));
-        Some(self.add(Node::Sum(vec![(whole, false), (part, false)])))
-    }
-
-    fn named(&mut self, text: &str) -> Option<NodeId> {
-        let bound = self.bound.iter().any(|name| name == text);
-        match text {
-            "pi" => Some(self.add(Node::Pi)),
-            "inf" | "infinity" | "oo" => Some(self.add(Node::Infinity)),
-            "e" if !bound => Some(self.add(Node::Euler)),
-            "i" if !bound => Some(self.add(Node::Imaginary)),
-            "sqrt" => self.root(),
-            _ => match function(text) {
-                Some(function) => self.application(function),
-                None => self.variable(text),
-            },
-        }
+        let part = self.quotient(above, below);
+        self.add(Node::Sum(vec![(whole, false), (part, false)]))
     }
 
     /// A letter with its subscript and primes. A number right after a letter is a subscript too: `x1`.
-    fn variable(&mut self, letter: &str) -> Option<NodeId> {
-        let mut name = letter.to_string();
-        let next = self.peek().cloned();
-        if next.as_ref().is_some_and(|token| token.is_integer() && !token.spaced) && letter != "i" {
-            name.push('_');
-            name.push_str(&next?.text);
+    fn variable(&mut self, token: &Token<'_>) -> Option<NodeId> {
+        let mut name = hash(START, token.text.chars().map(|letter| if self.both_cases { letter } else { lower(letter) }));
+        let letter = if self.both_cases { token.text } else { lowercase_constant(token.text) };
+        if matches!(letter, "e" | "i") && !self.bound.contains(&name) && self.peek() != Name::Under {
+            return Some(self.add(if letter == "e" { Node::Euler } else { Node::Imaginary }));
+        }
+        let next = self.token().filter(|next| next.is_integer() && !next.spaced);
+        if let Some(next) = next.filter(|_| token.kind == Kind::Word) {
+            name = hash(name, next.text.chars());
             self.at += 1;
-        } else if self.take_symbol("_").is_some() {
-            name.push('_');
-            if self.take_symbol("{").is_some() {
-                while let Some(token) = self.peek().filter(|token| !token.is_symbol("}")) {
-                    let part = token.text.clone();
-                    name.push_str(&part);
-                    self.at += 1;
-                }
-                self.take_symbol("}")?;
-            } else {
-                let subscript = self.peek()?.text.clone();
-                name.push_str(&subscript);
+        } else if self.take(Name::Under).is_some() {
+            let braced = self.take(Name::OpenGroup).is_some();
+            loop {
+                name = hash(name, self.token()?.text.chars());
                 self.at += 1;
+                if !braced || self.take(Name::CloseGroup).is_some() {
+                    break;
+                }
             }
         }
-        while self.take_symbol("'").is_some() {
-            name.push('\'');
+        while self.take(Name::Prime).is_some() {
+            name = hash(name, "'".chars());
         }
-        Some(self.add(Node::Variable(digest(&name))))
-    }
-
-    fn command(&mut self, name: &str) -> Option<NodeId> {
-        match name {
-            "frac" => {
-                let (above, below) = (self.argument()?, self.argument()?);
-                Some(self.add(Node::Product(vec![(above, false), (below, true)])))
-            }
-            "binom" => {
-                let (above, below) = (self.argument()?, self.argument()?);
-                Some(self.call(Function::Binomial, vec![above, below]))
-            }
-            "sqrt" => self.root(),
-            "pi" => Some(self.add(Node::Pi)),
-            "infty" => Some(self.add(Node::Infinity)),
-            "sum" | "prod" => self.series(name == "prod"),
-            "lfloor" | "lceil" => {
-                let (function, close) =
-                    if name == "lfloor" { (Function::Floor, "rfloor") } else { (Function::Ceil, "rceil") };
-                let inside = self.sum()?;
-                self.peek_command(close).then(|| self.at += 1)?;
-                Some(self.call(function, vec![inside]))
-            }
-            _ => match function(name) {
-                Some(function) => self.application(function),
-                None if is_letter_command(name) => self.variable(&format!("\\{name}")),
-                None => None,
-            },
-        }
-    }
-
-    /// One argument of a command: a group, or the next number or name.
-    fn argument(&mut self) -> Option<NodeId> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return None;
-        }
-        let argument = self.primary();
-        self.depth -= 1;
-        argument
+        Some(self.add(Node::Variable(name)))
     }
 
     fn root(&mut self) -> Option<NodeId> {
         let mut index = 2;
-        if self.peek_symbol("[") {
-            let [_, number, close, ..] = self.tokens.get(self.at..)? else { return None };
-            if !close.is_symbol("]") {
+        if self.take(Name::OpenSquare).is_some() {
+            let number = self.token().filter(|token| token.is_integer() && token.text.len() <= 3)?;
+            index = number.digits().fold(0, |index, digit| 10 * index + u32::from(digit - b'0'));
+            if index < 2 {
                 return None;
             }
-            index = number.text.parse().ok().filter(|index| (2..=1000).contains(index))?;
-            self.at += 3;
+            self.at += 1;
+            self.take(Name::CloseSquare)?;
         }
-        let radicand = self.argument()?;
+        let radicand = self.deeper(Self::primary)?;
         Some(self.add(Node::Root(radicand, index)))
     }
 
     /// The argument of a function: a bracket, or the product up to the next operator or function.
     fn application(&mut self, function: Function) -> Option<NodeId> {
-        let mut base = None;
-        let mut power = None;
+        let (mut base, mut power) = (None, None);
         for _ in 0..2 {
-            if function == Function::Log && base.is_none() && self.take_symbol("_").is_some() {
-                base = Some(self.argument()?);
-            } else if power.is_none() && self.take_symbol("^").is_some() {
-                self.depth += 1;
-                if self.depth > MAX_DEPTH {
-                    return None;
-                }
-                power = Some(self.exponent()?);
-                self.depth -= 1;
+            if function == Function::Log && base.is_none() && self.take(Name::Under).is_some() {
+                base = Some(self.deeper(Self::primary)?);
+            } else if power.is_none() && self.take(Name::Power).is_some() {
+                power = Some(self.deeper(Self::exponent)?);
             }
         }
-        let mut arguments = self.arguments()?;
+        let mut arguments = Vec::new();
         if function == Function::Log {
-            let base = base.unwrap_or_else(|| self.number("10"));
-            arguments.insert(0, base);
+            arguments.push(base.unwrap_or_else(|| self.decimal("10")));
         }
-        let inverse = power.is_some_and(|power| self.is_minus_one(power));
-        let function = if inverse { inverted(function)? } else { function };
-        let value = self.call(function, arguments);
-        match power {
-            Some(power) if !inverse => Some(self.add(Node::Power(value, power))),
-            _ => Some(value),
-        }
-    }
-
-    fn arguments(&mut self) -> Option<Vec<NodeId>> {
-        if self.take_symbol("(").is_some() {
+        if self.take(Name::Open).is_some() {
             let bars = std::mem::take(&mut self.bars);
-            let mut arguments = vec![self.sum()?];
-            while self.take_symbol(",").is_some() {
+            loop {
                 arguments.push(self.sum()?);
+                if self.take(Name::Comma).is_none() {
+                    break;
+                }
             }
             self.bars = bars;
-            self.take_symbol(")")?;
-            return Some(arguments);
+            self.take(Name::Close)?;
+        } else {
+            arguments.push(self.deeper(Self::factors)?);
         }
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return None;
-        }
-        let mut factors = vec![(self.power()?, false)];
-        while self.starts_factor() && self.peek().is_none_or(|token| function(&token.text).is_none()) {
+        let inverse = power.is_some_and(|power| self.is_minus_one(power));
+        let function = if inverse { function.inverted()? } else { function };
+        let value = self.add(Node::Call(function, arguments));
+        Some(match power {
+            Some(power) if !inverse => self.add(Node::Power(value, power)),
+            _ => value,
+        })
+    }
+
+    /// Factors side by side, up to the next function.
+    fn factors(&mut self) -> Option<NodeId> {
+        let first = self.power()?;
+        let mut factors = vec![(first, false)];
+        while self.starts_factor() && self.peek().function().is_none() {
             factors.push((self.power()?, false));
         }
-        self.depth -= 1;
-        Some(vec![if factors.len() == 1 { factors[0].0 } else { self.add(Node::Product(factors)) }])
+        Some(if factors.len() == 1 { first } else { self.add(Node::Product(factors)) })
     }
 
     fn is_minus_one(&self, id: NodeId) -> bool {
-        let is_one = |id: &NodeId| matches!(self.nodes.get(*id), Some(Node::Number(text)) if text == "1");
-        matches!(self.nodes.get(id), Some(Node::Sum(terms)) if matches!(terms[..], [(one, true)] if is_one(&one)))
+        let Some(Node::Sum(terms)) = self.nodes.get(id) else { return false };
+        let [(one, true)] = terms[..] else { return false };
+        matches!(self.nodes.get(one), Some(Node::Number(text)) if text == "1")
     }
 
     /// `_{k=a}^{b} body`, the body being one product.
     fn series(&mut self, product: bool) -> Option<NodeId> {
-        self.take_symbol("_")?;
-        self.take_symbol("{")?;
-        let name = self.peek().filter(|token| token.kind == Kind::Word)?.text.clone();
+        self.take(Name::Under)?;
+        self.take(Name::OpenGroup)?;
+        let letter = self.token().filter(|token| token.kind == Kind::Word)?;
+        let variable = hash(START, letter.text.chars().map(|letter| if self.both_cases { letter } else { lower(letter) }));
         self.at += 1;
-        self.take_symbol("=")?;
-        let from = self.sum()?;
-        self.take_symbol("}")?;
-        self.take_symbol("^")?;
-        let to = self.argument()?;
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return None;
-        }
-        self.bound.push(name.clone());
-        let body = self.product()?;
+        self.take(Name::Equals)?;
+        let from = self.enclosed(Self::sum, Name::CloseGroup)?;
+        self.take(Name::Power)?;
+        let to = self.deeper(Self::primary)?;
+        self.bound.push(variable);
+        let body = self.deeper(Self::product)?;
         self.bound.pop();
-        self.depth -= 1;
-        Some(self.add(Node::Series { product, variable: digest(&name), from, to, body }))
+        Some(self.add(Node::Series { product, variable, from, to, body }))
     }
 }
 
+fn lowercase_constant(letter: &str) -> &str {
+    match letter {
+        "E" => "e",
+        "I" => "i",
+        _ => letter,
+    }
+}
+
+const START: u64 = 0xcbf2_9ce4_8422_2325;
+
 /// FNV-1a, which is enough to tell names apart.
-fn digest(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+fn hash(start: u64, name: impl Iterator<Item = char>) -> u64 {
+    name.fold(start, |hash, letter| (hash ^ u64::from(letter)).wrapping_mul(0x0100_0000_01b3))
 }

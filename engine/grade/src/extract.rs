@@ -1,14 +1,76 @@
 //! Takes the answer out of a whole response, and checks a response's shape.
 //! One pass over the text each; knows nothing about what an answer means.
 
-const BOXED: &str = "\\boxed";
+use crate::characters::trim;
+
+const BOXED: &[u8] = b"\\boxed";
+
+/// Where a response gives its answer; the first of these that it has counts, and of several of one kind the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// After the last `<answer>`, up to `</answer>`; a box in it counts instead of all of it.
+    Tag,
+    /// In the last complete `\boxed{}`.
+    Boxed,
+    /// After the last `answer is`, `answers are`, `answer:` or `answer =`, up to the end of the sentence.
+    Statement,
+    /// The last line is the letter of a choice, `A` to `J`: `(B)`, `B.`, `**B**`, `Option B`.
+    Choice,
+    /// The last formula between dollar signs, in the last line.
+    Formula,
+    /// The last number, wherever it stands.
+    Number,
+}
+
+impl Source {
+    /// The stable lowercase name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Tag => "tag",
+            Source::Boxed => "boxed",
+            Source::Statement => "statement",
+            Source::Choice => "choice",
+            Source::Formula => "formula",
+            Source::Number => "number",
+        }
+    }
+}
+
+/// The answer that a whole response gives, and where: the list of [`Source`], in its order.
+///
+/// A response with a `<think>` or `<answer>` tag gives its answer in a tag or a box and nowhere else: a thought that was
+/// cut off is no answer, and who was asked for tags must use them. There is one candidate, so that a response that
+/// names many answers has the chance of one.
+pub fn extract(response: &str) -> Option<(&str, Source)> {
+    if let Some(answer) = extract_answer(response) {
+        return Some((extract_boxed(answer).unwrap_or(answer), Source::Tag));
+    }
+    if let Some(answer) = extract_boxed(response) {
+        return Some((answer, Source::Boxed));
+    }
+    if find_last(response, "<think>").is_some() || find_last(response, "</think>").is_some() {
+        return None;
+    }
+    if let Some(answer) = statement(response) {
+        return Some((answer, Source::Statement));
+    }
+    let line = trim(trim(response).rsplit('\n').next()?);
+    if let Some(letter) = letter(line) {
+        return Some((letter, Source::Choice));
+    }
+    if let Some(formula) = formula(line) {
+        return Some((formula, Source::Formula));
+    }
+    number(response).map(|number| (number, Source::Number))
+}
 
 /// Text after the last `<answer>`, up to `</answer>` or the end, without surrounding white space.
 /// `None` when there is no tag.
 pub fn extract_answer(response: &str) -> Option<&str> {
-    let (_, after) = response.rsplit_once("<answer>")?;
-    let answer = after.split_once("</answer>").map_or(after, |(inside, _)| inside);
-    Some(answer.trim())
+    let after = &response[find_last(response, "<answer>")? + "<answer>".len()..];
+    let bytes = after.as_bytes();
+    let end = (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"</answer>"));
+    Some(trim(&after[..end.unwrap_or(after.len())]))
 }
 
 /// Content of the last `\boxed{...}` whose braces balance, without surrounding white space.
@@ -16,38 +78,35 @@ pub fn extract_answer(response: &str) -> Option<&str> {
 /// Escaped braces are part of the content. `None` when there is no complete box.
 pub fn extract_boxed(response: &str) -> Option<&str> {
     let bytes = response.as_bytes();
-    let mut open: Vec<Option<usize>> = Vec::new();
-    let mut last: Option<(usize, usize)> = None;
+    let mut open: Vec<usize> = Vec::new();
+    let mut last = (0, 0);
     let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'\\' if response[at..].starts_with(BOXED) => {
-                let start = skip_white_space(bytes, at + BOXED.len());
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'\\' if bytes[at - 1..].starts_with(BOXED) => {
+                at += BOXED.len() - 1;
+                let start = skip_white_space(bytes, at);
                 if bytes.get(start) == Some(&b'{') {
-                    open.push(Some(start + 1));
+                    open.push(start + 1);
                     at = start + 1;
                 } else {
                     let end = word_end(bytes, start);
-                    if start > at + BOXED.len() && end > start {
-                        last = later(last, (start, end));
+                    if start > at && end > start {
+                        last = last.max((start, end));
                     }
-                    at = end.max(at + BOXED.len());
+                    at = end.max(at);
                 }
-                continue;
             }
             // A backslash takes the next byte with it, so `\{` and `\}` are content.
-            b'\\' if matches!(bytes.get(at + 1), Some(b'{' | b'}' | b'\\')) => at += 1,
-            b'{' => open.push(None),
-            b'}' => {
-                if let Some(Some(start)) = open.pop() {
-                    last = later(last, (start, at));
-                }
-            }
+            b'\\' if matches!(bytes.get(at), Some(b'{' | b'}' | b'\\')) => at += 1,
+            // A brace of its own: no box begins at 0.
+            b'{' => open.push(0),
+            b'}' => last = last.max((open.pop().unwrap_or(0), at - 1)),
             _ => {}
         }
-        at += 1;
     }
-    last.map(|(start, end)| response[start..end].trim())
+    (last.0 > 0).then(|| trim(&response[last.0..last.1]))
 }
 
 /// Whether a response is one `<think>...</think>` block, then one `<answer>...</answer>` block.
@@ -69,12 +128,83 @@ pub fn format_score(response: &str) -> bool {
     rest.strip_suffix("</answer>").is_some()
 }
 
-fn later(last: Option<(usize, usize)>, found: (usize, usize)) -> Option<(usize, usize)> {
-    Some(last.map_or(found, |known| if known.0 > found.0 { known } else { found }))
+/// Where a text of ASCII characters, in any case, or of others stands last.
+pub(crate) fn find_last(text: &str, part: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    (0..bytes.len()).rev().find(|at| starts_with(&bytes[*at..], part))
+}
+
+pub(crate) fn starts_with(bytes: &[u8], part: &str) -> bool {
+    bytes.get(..part.len()).is_some_and(|head| head.eq_ignore_ascii_case(part.as_bytes()))
+}
+
+/// What follows the last `answer is` or its like, up to the end of the sentence.
+fn statement(response: &str) -> Option<&str> {
+    let bytes = response.as_bytes();
+    let start = (0..bytes.len()).rev().filter(|at| starts_with(&bytes[*at..], "answer")).find_map(|at| {
+        let mut at = at + "answer".len();
+        at += usize::from(starts_with(&bytes[at..], "s"));
+        at = skip_markup(bytes, at);
+        let word = ["is", "are", ":", "="].into_iter().find(|word| starts_with(&bytes[at..], word))?;
+        at += word.len();
+        let ends = word.len() == 1 || !bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
+        at = skip_markup(bytes, at);
+        ends.then_some(if bytes.get(at) == Some(&b':') { skip_markup(bytes, at + 1) } else { at })
+    })?;
+    let line = &response[start..];
+    let line = trim(&line[..line.bytes().position(|byte| byte == b'\n').unwrap_or(line.len())]);
+    let ends = |at: usize| line.as_bytes()[at] == b'.' && line.as_bytes().get(at + 1).is_none_or(u8::is_ascii_whitespace);
+    let line = &line[..(0..line.len()).find(|at| ends(*at)).unwrap_or(line.len())];
+    let answer = trim(line.trim_end_matches(['*', '_']));
+    (!answer.is_empty()).then_some(answer)
+}
+
+/// The letter of a choice that makes up a line.
+fn letter(line: &str) -> Option<&str> {
+    let mut line = line.trim_start_matches('*');
+    for word in ["option", "choice"] {
+        if starts_with(line.as_bytes(), word) {
+            line = &line[word.len()..];
+        }
+    }
+    let letter = line.trim_matches(['*', '(', ')', '.', ':', '$', ' ']);
+    matches!(letter.as_bytes(), [b'A'..=b'J']).then_some(letter)
+}
+
+/// What stands between the last two dollar signs, or pairs of them.
+fn formula(line: &str) -> Option<&str> {
+    let line = line.trim_end_matches(['.', ' ', '*']).strip_suffix('$')?.trim_end_matches('$');
+    let start = line.bytes().rposition(|byte| byte == b'$')? + 1;
+    let formula = trim(&line[start..]);
+    (!formula.is_empty()).then_some(formula)
+}
+
+/// The last number: digits with separators, a fraction, a sign, a percent sign.
+fn number(response: &str) -> Option<&str> {
+    let bytes = response.as_bytes();
+    let last = bytes.iter().rposition(u8::is_ascii_digit)?;
+    let belongs = |at: usize| {
+        let within = matches!(bytes[at], b'.' | b',' | b'/') && at > 0 && bytes[at - 1].is_ascii_digit();
+        bytes[at].is_ascii_digit() || within
+    };
+    let mut start = last;
+    while start > 0 && belongs(start - 1) {
+        start -= 1;
+    }
+    let signed = start > 0 && bytes[start - 1] == b'-' && !(start > 1 && bytes[start - 2].is_ascii_alphanumeric());
+    let percent = usize::from(bytes.get(last + 1) == Some(&b'%'));
+    Some(&response[start - usize::from(signed)..=last + percent])
 }
 
 fn skip_white_space(bytes: &[u8], mut at: usize) -> usize {
     while bytes.get(at).is_some_and(u8::is_ascii_whitespace) {
+        at += 1;
+    }
+    at
+}
+
+fn skip_markup(bytes: &[u8], mut at: usize) -> usize {
+    while bytes.get(at).is_some_and(|byte| matches!(byte, b' ' | b'*' | b'_' | b'\n' | b'\r' | b'\t')) {
         at += 1;
     }
     at
@@ -90,7 +220,7 @@ fn word_end(bytes: &[u8], mut at: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{extract_answer, extract_boxed, format_score};
+    use super::{Source, extract, extract_answer, extract_boxed, format_score};
 
     #[test]
     fn the_last_answer_counts() {
@@ -110,12 +240,47 @@ mod tests {
             ("\\boxed{5} \\boxed{", Some("5")),
             ("\\boxed 5.", Some("5.")),
             ("\\boxed {5}", Some("5")),
+            ("\\boxed{5} {x} }", Some("5")),
+            ("\\boxed{}", Some("")),
             ("\\boxedx", None),
             ("\\boxed{5", None),
             ("boxed{5}", None),
             ("\\boxed{é} ü", Some("é")),
         ] {
             assert_eq!(extract_boxed(response), expected, "{response}");
+        }
+    }
+
+    #[test]
+    fn places_of_an_answer_have_an_order() {
+        use Source::{Boxed, Choice, Formula, Number, Statement, Tag};
+        for (response, expected) in [
+            ("\\boxed{3} <answer>so 5</answer> the answer is 7", Some(("so 5", Tag))),
+            ("<answer>so \\boxed{5}</answer>", Some(("5", Tag))),
+            ("answer: 5\n\n\\boxed{6}", Some(("6", Boxed))),
+            ("The answer is 5.", Some(("5", Statement))),
+            ("The answer is 5. No, the answer is 6, I think", Some(("6, I think", Statement))),
+            ("**Final answer:** $\\frac{1}{2}$", Some(("$\\frac{1}{2}$", Statement))),
+            ("So the answer is: **3.5**.\nGood.", Some(("3.5", Statement))),
+            ("# Answer\n42 = \n**Answer**: \n 17 cm", Some(("17 cm", Statement))),
+            ("My answers are 1 and 2", Some(("1 and 2", Statement))),
+            ("I cannot answer this: 5 or 6", Some(("6", Number))),
+            ("the answer island", None),
+            ("It must be\n(B)", Some(("B", Choice))),
+            ("\n**Option C.** ", Some(("C", Choice))),
+            ("A is right: 5", Some(("5", Number))),
+            ("Hence $x = 3$ and $y = 4$.", Some(("y = 4", Formula))),
+            ("$$x^2$$", Some(("x^2", Formula))),
+            ("so we get -1,234.5%!", Some(("-1,234.5%", Number))),
+            ("from 3-5", Some(("5", Number))),
+            ("it is 3/4.", Some(("3/4", Number))),
+            ("<think>it is 5", None),
+            ("<think>it is</think> 5", None),
+            ("$$$$", None),
+            ("nothing", None),
+            ("", None),
+        ] {
+            assert_eq!(extract(response), expected, "{response}");
         }
     }
 

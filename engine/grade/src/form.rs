@@ -1,101 +1,124 @@
 //! The outer form of an answer: a set, a tuple, a list, a matrix, an equation, an interval, or none of these.
 //! Looks at brackets and separators only; what stands between them is for others to compare.
 
-use crate::functions::is_letter_command;
-use crate::token::{Kind, Token};
+use crate::names::Name;
+use crate::token::{Kind, Token, Tokens};
 
 /// Layers of brackets and punctuation around an answer that are looked through.
 const MAX_LAYERS: usize = 16;
 
-pub(crate) type Tokens<'text> = &'text [Token];
-
-pub(crate) enum Form<'text> {
-    Set(Vec<Tokens<'text>>),
+pub(crate) enum Form<'a> {
+    Set(Vec<Tokens<'a>>),
     /// Ordered, in brackets: a tuple, a point, a vector, an interval.
     Sequence {
-        brackets: (char, char),
-        items: Vec<Tokens<'text>>,
+        brackets: (Name, Name),
+        items: Vec<Tokens<'a>>,
     },
     /// Without brackets. `either`: joined by `or`, not `and`.
     List {
-        items: Vec<Tokens<'text>>,
+        items: Vec<Tokens<'a>>,
         either: bool,
     },
     /// The value with `+` and the value with `-`.
-    PlusMinus(Tokens<'text>),
-    Union(Vec<Tokens<'text>>),
-    /// All real numbers but those of a set.
-    RealsWithout(Tokens<'text>),
+    PlusMinus(Tokens<'a>),
+    Union(Vec<Tokens<'a>>),
+    /// All real numbers but those of a set; all, where it is empty.
+    RealsWithout(Tokens<'a>),
     Matrix {
         determinant: bool,
-        rows: Vec<Vec<Tokens<'text>>>,
+        rows: Vec<Vec<Tokens<'a>>>,
     },
-    /// Parts between `=`, `<`, `>`, `le`, `ge`, `ne`, and these relations.
+    /// Parts between relations, and these relations.
     Chain {
-        parts: Vec<Tokens<'text>>,
-        relations: Vec<&'text str>,
+        parts: Vec<Tokens<'a>>,
+        relations: Vec<Name>,
     },
-    Ratio(Vec<Tokens<'text>>),
-    Plain(Tokens<'text>),
+    Ratio(Vec<Tokens<'a>>),
+    Plain(Tokens<'a>),
 }
 
 /// The form of an answer.
 pub(crate) fn form(tokens: Tokens<'_>) -> Form<'_> {
-    let tokens = without_membership(strip(tokens));
+    let tokens = match strip(tokens) {
+        // `x \in S` is S.
+        [_, member, set @ ..] if member.name == Name::In && !set.is_empty() => set,
+        tokens => tokens,
+    };
     if let [only] = tokens
-        && only.is_command("emptyset")
+        && only.name == Name::EmptySet
     {
         return Form::Set(Vec::new());
     }
     if let Some(inside) = enclosed(tokens) {
-        let (open, close) = (&tokens[0], &tokens[tokens.len() - 1]);
-        if open.is_command("lbrace") {
-            return Form::Set(items(inside));
+        let (open, close) = (tokens[0].name, tokens[tokens.len() - 1].name);
+        if open == Name::OpenSet {
+            return condition(inside).map_or_else(|| Form::Set(items(inside)), form);
         }
-        if open.is_command("begin") {
-            return matrix(inside).unwrap_or(Form::Plain(tokens));
+        if open == Name::Begin {
+            return matrix(tokens[0].text, inside).unwrap_or(Form::Plain(tokens));
         }
         let items = items(inside);
-        if items.len() > 1 || open.is_symbol("[") {
-            let bracket = |token: &Token| token.text.chars().next().unwrap_or(' ');
-            return Form::Sequence { brackets: (bracket(open), bracket(close)), items };
+        if items.len() > 1 || open == Name::OpenSquare {
+            return Form::Sequence { brackets: (open, close), items };
         }
     }
-    let unions = split(tokens, |at| is_union(tokens, at));
+    let unions = split(tokens, is_union);
     if unions.len() > 1 {
         return Form::Union(unions);
     }
-    if let [reals, minus, set @ ..] = tokens
-        && reals.is_word("r")
-        && (minus.is_command("setminus") || minus.is_symbol("-"))
-        && set.first().is_some_and(|token| token.is_command("lbrace"))
-    {
-        return Form::RealsWithout(set);
+    match tokens {
+        [reals] if is_reals(reals) => return Form::RealsWithout(&[]),
+        [reals, minus, set @ ..]
+            if is_reals(reals)
+                && matches!(minus.name, Name::Setminus | Name::Minus)
+                && set.first().is_some_and(|token| token.name == Name::OpenSet) =>
+        {
+            return Form::RealsWithout(set);
+        }
+        _ => inner_form(tokens),
     }
-    inner_form(tokens)
+}
+
+fn is_reals(token: &Token<'_>) -> bool {
+    token.kind == Kind::Word && token.text == "R"
+}
+
+/// What `\{x : x > 0\}` says of its elements.
+fn condition(inside: Tokens<'_>) -> Option<Tokens<'_>> {
+    let rest = match inside {
+        [variable, member, _, rest @ ..] if variable.letter().is_some() && member.name == Name::In => rest,
+        [variable, rest @ ..] if variable.letter().is_some() => rest,
+        _ => return None,
+    };
+    let (bar, rest) = rest.split_first()?;
+    (matches!(bar.name, Name::Bar | Name::Colon) && rest.iter().any(|token| token.name.relates())).then_some(rest)
 }
 
 fn inner_form(tokens: Tokens<'_>) -> Form<'_> {
     let separated = items(tokens);
     if separated.len() > 1 {
-        let either = !tokens.iter().any(|token| token.is_word("and"));
+        let either = !tokens.iter().any(|token| token.is_word(Name::And));
         return Form::List { items: separated, either };
     }
-    let relation = |at: usize| relation(&tokens[at]).is_some();
-    let parts = split(tokens, relation);
+    let parts = split(tokens, |tokens, at| tokens[at].name.relates());
     if parts.len() > 1 {
-        let at_depth = positions(tokens, relation);
-        return Form::Chain { parts, relations: at_depth.iter().map(|&at| tokens[at].text.as_str()).collect() };
+        let mut relations = Vec::with_capacity(parts.len());
+        let mut at = 0;
+        for part in &parts[..parts.len() - 1] {
+            at += part.len();
+            relations.push(tokens[at].name);
+            at += 1;
+        }
+        return Form::Chain { parts, relations };
     }
-    let is_number = |token: Option<&Token>| token.is_some_and(|token| token.kind == Kind::Number);
-    let ratio = split(tokens, |at| {
-        let to = tokens[at].is_word("to") && at > 0 && is_number(tokens.get(at - 1)) && is_number(tokens.get(at + 1));
-        tokens[at].is_symbol(":") || to
+    let ratio = split(tokens, |tokens, at| {
+        let is_number = |at: usize| tokens.get(at).is_some_and(Token::is_number);
+        tokens[at].name == Name::Colon || (tokens[at].is_word(Name::To) && is_number(at.wrapping_sub(1)) && is_number(at + 1))
     });
     if ratio.len() > 1 && ratio.iter().all(|part| !part.is_empty()) {
         return Form::Ratio(ratio);
     }
-    if tokens.iter().any(|token| token.is_command("pm")) {
+    if tokens.iter().any(|token| token.name == Name::PlusMinus) {
         return Form::PlusMinus(tokens);
     }
     Form::Plain(tokens)
@@ -105,81 +128,67 @@ fn inner_form(tokens: Tokens<'_>) -> Form<'_> {
 pub(crate) fn strip(tokens: Tokens<'_>) -> Tokens<'_> {
     let mut tokens = tokens;
     for _ in 0..MAX_LAYERS {
-        let quote = |token: &Token| token.kind == Kind::Symbol && matches!(token.text.as_str(), "\"" | "'");
-        let end = |token: &Token| {
-            let punctuation = matches!(token.text.as_str(), "." | "," | ";" | ":" | "\"");
-            (token.kind == Kind::Symbol && punctuation) || token.is_command("newline")
-        };
-        let inner = match tokens {
-            [first, inner @ .., last] if quote(first) && first == last && !inner.is_empty() => inner,
-            [first, ..] if first.is_symbol("{") => match enclosed(tokens) {
+        let [first, .., last] = tokens else { break };
+        let inner = &tokens[1..];
+        let quote = matches!(first.name, Name::Quote | Name::Prime) && first.name == last.name;
+        tokens = if quote && inner.len() > 1 {
+            &inner[..inner.len() - 1]
+        } else if first.name == Name::OpenGroup {
+            match enclosed(tokens) {
                 Some(inside) => inside,
-                None => return tokens,
-            },
-            [first, inner @ ..] if first.is_symbol("=") && !inner.is_empty() => inner,
-            [inner @ .., last] if end(last) && !inner.is_empty() => inner,
-            _ => return tokens,
+                None => break,
+            }
+        } else if matches!(first.name, Name::Equals | Name::Approx) {
+            inner
+        } else if ends(last.name) {
+            &tokens[..tokens.len() - 1]
+        } else {
+            break;
         };
-        tokens = inner;
     }
     tokens
 }
 
+fn ends(name: Name) -> bool {
+    matches!(name, Name::Dot | Name::Comma | Name::Semicolon | Name::Colon | Name::Quote | Name::Newline)
+}
+
 /// What the first and the last token enclose, when they are brackets of one pair.
-pub(crate) fn enclosed(tokens: Tokens<'_>) -> Option<Tokens<'_>> {
-    let (first, last) = (tokens.first()?, tokens.last()?);
-    let last_closes = last.closes() || tokens.iter().rev().nth(1).is_some_and(|token| token.is_command("end"));
-    if tokens.len() < 2 || !first.opens() || !last_closes {
+pub(crate) fn enclosed<'a>(tokens: Tokens<'a>) -> Option<Tokens<'a>> {
+    let [first, inside @ .., last] = tokens else { return None };
+    let pair = match first.name {
+        Name::OpenGroup => last.name == Name::CloseGroup,
+        Name::OpenSet => last.name == Name::CloseSet,
+        Name::Begin => last.name == Name::End,
+        Name::Open | Name::OpenSquare => matches!(last.name, Name::Close | Name::CloseSquare),
+        _ => false,
+    };
+    if !pair {
         return None;
     }
     let mut depth = 0usize;
-    for (at, token) in tokens.iter().enumerate() {
-        if token.opens() {
+    for token in inside {
+        if token.name.opens() {
             depth += 1;
-        } else if token.closes() {
+        } else if token.name.closes() {
             depth = depth.checked_sub(1)?;
-            let end = if token.is_command("end") { at + 2 } else { at + 1 };
-            if depth == 0 {
-                let pair = bracket_pair(first, token);
-                return (end == tokens.len() && pair).then(|| &tokens[1..at]);
-            }
         }
     }
-    None
+    (depth == 0).then_some(inside)
 }
 
-fn bracket_pair(open: &Token, close: &Token) -> bool {
-    match open.text.as_str() {
-        "{" => close.is_symbol("}"),
-        "lbrace" => close.is_command("rbrace"),
-        "begin" => close.is_command("end"),
-        "(" | "[" => close.is_symbol(")") || close.is_symbol("]"),
-        _ => false,
-    }
-}
-
-/// Positions outside all brackets where a separator stands.
-fn positions(tokens: Tokens<'_>, separates: impl Fn(usize) -> bool) -> Vec<usize> {
-    let mut depth = 0usize;
-    let mut found = Vec::new();
+/// The parts between the places outside all brackets where a separator stands.
+fn split<'a>(tokens: Tokens<'a>, separates: fn(Tokens<'a>, usize) -> bool) -> Vec<Tokens<'a>> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0usize);
     for (at, token) in tokens.iter().enumerate() {
-        if token.opens() {
+        if token.name.opens() {
             depth += 1;
-        } else if token.closes() {
+        } else if token.name.closes() {
             depth = depth.saturating_sub(1);
-        } else if depth == 0 && separates(at) {
-            found.push(at);
+        } else if depth == 0 && separates(tokens, at) {
+            parts.push(&tokens[start..at]);
+            start = at + 1;
         }
-    }
-    found
-}
-
-fn split<'text>(tokens: Tokens<'text>, separates: impl Fn(usize) -> bool) -> Vec<Tokens<'text>> {
-    let mut parts = Vec::new();
-    let mut start = 0;
-    for at in positions(tokens, separates) {
-        parts.push(&tokens[start..at]);
-        start = at + 1;
     }
     parts.push(&tokens[start..]);
     parts
@@ -190,96 +199,64 @@ fn items(tokens: Tokens<'_>) -> Vec<Tokens<'_>> {
     if tokens.is_empty() {
         return Vec::new();
     }
-    let mixed = is_mixed_number(tokens);
-    let separates = |at: usize| {
-        let token = &tokens[at];
-        let word = token.is_word("and") || token.is_word("or");
-        token.is_symbol(",") || token.is_symbol(";") || (word && !mixed && at > 0)
-    };
-    let parts = split(tokens, separates);
-    if parts.len() == 1 {
-        return parts;
-    }
-    let joined = |at: usize| at > 0 && tokens.get(at).is_some_and(|token| token.is_word("and") || token.is_word("or"));
-    let mut kept = Vec::with_capacity(parts.len());
-    let mut at = 0;
-    for part in parts {
-        let next = at + part.len();
-        if !(part.is_empty() && joined(next)) {
-            kept.push(part);
-        }
-        at = next + 1;
-    }
-    kept
+    split(tokens, |tokens, at| match tokens[at].name {
+        Name::Comma => !tokens.get(at + 1).is_some_and(is_conjunction),
+        Name::Semicolon => true,
+        _ => at > 0 && is_conjunction(&tokens[at]) && !is_mixed_number(tokens),
+    })
+}
+
+fn is_conjunction(token: &Token<'_>) -> bool {
+    token.is_word(Name::And) || token.is_word(Name::Or)
 }
 
 /// `4 and 3/5`: a whole number and a fraction below one.
 pub(crate) fn is_mixed_number(tokens: Tokens<'_>) -> bool {
-    let [whole, and, fraction @ ..] = tokens else { return false };
-    let proper = |above: &Token, below: &Token| {
-        above.is_integer() && below.is_integer() && (above.text.len(), &above.text) < (below.text.len(), &below.text)
+    let (whole, and, above, below) = match tokens {
+        [whole, and, above, slash, below] if slash.name == Name::Slash => (whole, and, above, below),
+        [whole, and, frac, _, above, _, _, below, _] if frac.name == Name::Frac => (whole, and, above, below),
+        _ => return false,
     };
-    whole.is_integer()
-        && and.is_word("and")
-        && match fraction {
-            [above, slash, below] => slash.is_symbol("/") && proper(above, below),
-            [frac, _, above, _, _, below, _] => frac.is_command("frac") && proper(above, below),
-            _ => false,
-        }
+    let proper = (above.text.len(), above.text) < (below.text.len(), below.text);
+    and.is_word(Name::And) && proper && [whole, above, below].into_iter().all(Token::is_integer)
 }
 
 /// `\cup`, or the letter U between two intervals.
 fn is_union(tokens: Tokens<'_>, at: usize) -> bool {
-    let closes = |at: Option<usize>| at.and_then(|at| tokens.get(at)).is_some_and(Token::closes);
-    let opens = tokens.get(at + 1).is_some_and(Token::opens);
-    tokens[at].is_command("cup") || (tokens[at].text == "U" && closes(at.checked_sub(1)) && opens)
+    let closes = tokens.get(at.wrapping_sub(1)).is_some_and(|token| token.name.closes());
+    let opens = tokens.get(at + 1).is_some_and(|token| token.name.opens());
+    tokens[at].name == Name::Cup || (tokens[at].text == "U" && closes && opens)
 }
 
-fn relation(token: &Token) -> Option<&str> {
-    let text = token.text.as_str();
-    match token.kind {
-        Kind::Symbol => matches!(text, "=" | "<" | ">").then_some(text),
-        Kind::Command => matches!(text, "le" | "ge" | "ne").then_some(text),
-        _ => None,
-    }
-}
-
-/// `x \in S` is S.
-fn without_membership(tokens: Tokens<'_>) -> Tokens<'_> {
-    match tokens {
-        [_, member, set @ ..] if member.is_command("in") && !set.is_empty() => set,
-        _ => tokens,
-    }
-}
-
-/// The rows of `\begin{pmatrix} ... \end{pmatrix}`, given what stands between `begin` and `end`.
-fn matrix(inside: Tokens<'_>) -> Option<Form<'_>> {
-    let (name, body) = inside.split_first()?;
-    let determinant = name.text == "vmatrix";
-    if !determinant && !matches!(name.text.as_str(), "pmatrix" | "bmatrix" | "matrix" | "smallmatrix" | "array") {
+/// The rows of `\begin{pmatrix} ... \end{pmatrix}`.
+fn matrix<'a>(environment: &str, body: Tokens<'a>) -> Option<Form<'a>> {
+    let determinant = environment == "vmatrix";
+    if !determinant && !matches!(environment, "pmatrix" | "bmatrix" | "matrix" | "smallmatrix" | "array" | "Bmatrix") {
         return None;
     }
-    let mut rows: Vec<Vec<Tokens<'_>>> = split(body, |at| body[at].is_command("newline"))
-        .into_iter()
-        .map(|row| split(row, |at| row[at].is_symbol("&")))
-        .collect();
-    rows.retain(|row| row.iter().any(|cell| !cell.is_empty()));
+    let mut rows = Vec::new();
+    for row in split(body, |tokens, at| tokens[at].name == Name::Newline) {
+        if !row.is_empty() {
+            rows.push(split(row, |tokens, at| tokens[at].name == Name::Ampersand));
+        }
+    }
     Some(Form::Matrix { determinant, rows })
 }
 
 /// Whether the left side of an equation only names its right side: `x`, `f(x)`, `AB`, `\angle ABC`, `area`.
 pub(crate) fn is_name(tokens: Tokens<'_>) -> bool {
-    let named = |token: &Token| match token.kind {
-        Kind::Word => true,
-        Kind::Number => false,
-        Kind::Symbol => matches!(token.text.as_str(), "(" | ")" | "_" | "{" | "}" | "'" | ","),
-        Kind::Command => {
-            is_letter_command(&token.text)
-                || matches!(token.text.as_str(), "angle" | "triangle" | "overline" | "overrightarrow" | "vec")
-        }
-    };
-    let subscript = |at: usize| at > 0 && (tokens[at - 1].is_symbol("_") || tokens[at - 1].kind == Kind::Word);
-    let holds = |(at, token): (usize, &Token)| named(token) || (token.kind == Kind::Number && subscript(at));
     let starts = tokens.first().is_some_and(|first| matches!(first.kind, Kind::Word | Kind::Command));
-    starts && tokens.len() <= 10 && tokens.iter().enumerate().all(holds)
+    let mut after_letter = false;
+    for token in tokens {
+        let fits = match token.name {
+            Name::Open | Name::Close | Name::Under | Name::OpenGroup | Name::CloseGroup | Name::Prime | Name::Comma => true,
+            Name::Letter | Name::Mark | Name::Pi => true,
+            _ => token.kind == Kind::Word || (token.is_number() && after_letter),
+        };
+        if !fits {
+            return false;
+        }
+        after_letter = token.kind == Kind::Word || matches!(token.name, Name::Under | Name::OpenGroup);
+    }
+    starts && tokens.len() <= 10
 }

@@ -1,37 +1,39 @@
-//! Sets of real numbers as intervals: brackets, unions, inequalities in one variable, the reals without a point.
+//! Sets of real numbers as intervals: brackets, unions, inequalities in one variable, the reals without points.
 //! Reads them off the form; ends are compared by the caller's rule.
 
-use crate::form::{Form, Tokens, form};
-use crate::token::{Kind, Token};
+use crate::form::{Form, form};
+use crate::names::Name;
+use crate::token::{Kind, Tokens, same_text};
 
 /// An end of an interval: its value, nothing for infinity, and whether it belongs to the interval.
 #[derive(Clone, Copy)]
-pub(crate) struct End<'text> {
-    pub(crate) value: Option<Tokens<'text>>,
+pub(crate) struct End<'a> {
+    pub(crate) value: Option<Tokens<'a>>,
     pub(crate) closed: bool,
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Interval<'text> {
-    pub(crate) low: End<'text>,
-    pub(crate) high: End<'text>,
+pub(crate) struct Interval<'a> {
+    pub(crate) low: End<'a>,
+    pub(crate) high: End<'a>,
 }
 
 const UNBOUNDED: End<'static> = End { value: None, closed: false };
 
 /// The intervals that a form is the union of, if it is one.
-pub(crate) fn intervals<'text>(shape: &Form<'text>) -> Option<Vec<Interval<'text>>> {
+pub(crate) fn intervals<'a>(shape: &Form<'a>) -> Option<Vec<Interval<'a>>> {
     match shape {
         Form::Sequence { brackets, items } => match items[..] {
             [low, high] => Some(vec![Interval {
-                low: end(low, brackets.0 == '[', true),
-                high: end(high, brackets.1 == ']', false),
+                low: end(low, brackets.0 == Name::OpenSquare, true),
+                high: end(high, brackets.1 == Name::CloseSquare, false),
             }]),
             _ => None,
         },
         Form::Union(parts) => joined(parts, true),
         Form::List { items, either: true } => joined(items, false),
         Form::Chain { parts, relations } => inequality(parts, relations),
+        Form::RealsWithout([]) => Some(vec![Interval { low: UNBOUNDED, high: UNBOUNDED }]),
         Form::RealsWithout(set) => match form(set) {
             Form::Set(points) => match points[..] {
                 [point] => Some(around(point)),
@@ -43,16 +45,14 @@ pub(crate) fn intervals<'text>(shape: &Form<'text>) -> Option<Vec<Interval<'text
     }
 }
 
-fn joined<'text>(parts: &[Tokens<'text>], brackets: bool) -> Option<Vec<Interval<'text>>> {
+fn joined<'a>(parts: &[Tokens<'a>], brackets: bool) -> Option<Vec<Interval<'a>>> {
     let mut all = Vec::new();
     for part in parts {
         let shape = form(part);
-        if !brackets && matches!(shape, Form::Sequence { .. }) {
-            return None;
-        }
         match shape {
             Form::Union(_) | Form::List { .. } => return None,
-            shape => all.extend(intervals(&shape)?),
+            Form::Sequence { .. } if !brackets => return None,
+            shape => all.append(&mut intervals(&shape)?),
         }
     }
     Some(all)
@@ -65,22 +65,26 @@ fn around(point: Tokens<'_>) -> Vec<Interval<'_>> {
 
 /// `-\infty` as a lower and `\infty` as an upper end are no bounds.
 fn end(value: Tokens<'_>, closed: bool, low: bool) -> End<'_> {
-    let infinite = |token: &Token| token.is_command("infty") || token.is_word("inf") || token.is_word("oo");
     match value {
-        [sign, infinity] if low && sign.is_symbol("-") && infinite(infinity) => UNBOUNDED,
-        [sign, infinity] if !low && sign.is_symbol("+") && infinite(infinity) => UNBOUNDED,
-        [infinity] if !low && infinite(infinity) => UNBOUNDED,
+        [sign, infinity]
+            if infinity.name == Name::Infinity && sign.name == if low { Name::Minus } else { Name::Plus } =>
+        {
+            UNBOUNDED
+        }
+        [infinity] if !low && infinity.name == Name::Infinity => UNBOUNDED,
         _ => End { value: Some(value), closed },
     }
 }
 
 /// `a < x \le b`, `x > a`, `b \ge x`, `x \ne a`.
-fn inequality<'text>(parts: &[Tokens<'text>], relations: &[&str]) -> Option<Vec<Interval<'text>>> {
-    let rises = |relation: &str| matches!(relation, "<" | "le");
-    let falls = |relation: &str| matches!(relation, ">" | "ge");
-    let closed = |relation: &str| matches!(relation, "le" | "ge");
+fn inequality<'a>(parts: &[Tokens<'a>], relations: &[Name]) -> Option<Vec<Interval<'a>>> {
+    let rises = |relation: Name| matches!(relation, Name::Less | Name::LessEqual);
+    let falls = |relation: Name| matches!(relation, Name::Greater | Name::GreaterEqual);
+    let closed = |relation: Name| matches!(relation, Name::LessEqual | Name::GreaterEqual);
     match (parts, relations) {
-        (&[variable, point], &["ne"]) if is_variable(variable) && !mentions(point, variable) => Some(around(point)),
+        (&[variable, point], &[Name::NotEqual]) if is_variable(variable) && !mentions(point, variable) => {
+            Some(around(point))
+        }
         (&[left, right], &[relation]) if rises(relation) || falls(relation) => {
             let (variable, bound) = if is_variable(left) { (left, right) } else { (right, left) };
             if !is_variable(variable) || bound.is_empty() || mentions(bound, variable) {
@@ -110,14 +114,15 @@ fn inequality<'text>(parts: &[Tokens<'text>], relations: &[&str]) -> Option<Vec<
 
 fn is_variable(tokens: Tokens<'_>) -> bool {
     match tokens {
-        [only] => {
-            let letter = only.kind == Kind::Word && only.text.chars().count() == 1;
-            letter || (only.kind == Kind::Command && crate::functions::is_letter_command(&only.text))
-        }
+        [only] => only.name == Name::Letter || (only.kind == Kind::Word && only.text.chars().nth(1).is_none()),
         _ => false,
     }
 }
 
 fn mentions(tokens: Tokens<'_>, variable: Tokens<'_>) -> bool {
-    variable.iter().any(|name| tokens.iter().any(|token| token.kind == name.kind && token.text.contains(&name.text)))
+    tokens.iter().any(|token| {
+        let letter = variable[0].letter();
+        let within = token.kind == Kind::Word && letter.is_some_and(|letter| token.text.as_bytes().contains(&letter));
+        within || same_text(std::slice::from_ref(token), variable)
+    })
 }

@@ -11,9 +11,11 @@
 //! assert!(!grade("9**9**9", "5", Mode::Answer).correct);
 //! ```
 
+mod calendar;
 mod characters;
 mod clean;
 mod compare;
+mod elementary;
 mod equality;
 mod expression;
 mod extract;
@@ -21,6 +23,7 @@ mod form;
 mod functions;
 mod interval;
 mod modular;
+mod names;
 mod numeric;
 mod token;
 mod units;
@@ -29,19 +32,20 @@ mod words;
 use std::fmt;
 
 pub use clean::clean_answer;
-pub use extract::{extract_answer, extract_boxed, format_score};
+pub use extract::{Source, extract, extract_answer, extract_boxed, format_score};
 
+use characters::{same_but_case, to_latex, trim};
 use equality::Work;
-use token::Token;
+use token::{Tokens, tokenize};
 
 /// Version of the rules; part of every cache key that depends on grading.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longer texts are compared as text only.
 const MAX_LENGTH: usize = 13_000;
 /// Tokens that one verdict may look at.
 const WORK: u32 = 60_000;
-/// Characters of a normal form that a verdict shows.
+/// Characters of an answer and of a normal form that a verdict shows.
 const MAX_SHOWN: usize = 200;
 
 /// How a prediction is given.
@@ -49,7 +53,7 @@ const MAX_SHOWN: usize = 200;
 pub enum Mode {
     /// A bare answer.
     Answer,
-    /// A whole response: its last `<answer>` counts, else its last `\boxed{}`, else there is no answer.
+    /// A whole response, of which the answer is what [`extract`] finds.
     Response,
 }
 
@@ -115,6 +119,10 @@ pub struct Verdict {
     pub correct: bool,
     /// The rule that decided.
     pub rule: Rule,
+    /// The answer that was found in the prediction, cut to 200 characters; empty when a response has no answer.
+    pub prediction_extracted: String,
+    /// The truth as it was compared, cut to 200 characters.
+    pub truth_extracted: String,
     /// The prediction's normal form, cut to 200 characters; empty when a response has no answer.
     pub prediction_form: String,
     /// The truth's normal form, cut to 200 characters.
@@ -123,62 +131,77 @@ pub struct Verdict {
 
 /// Whether a prediction gives the same answer as the truth. An empty answer is never correct.
 ///
-/// Unreduced fractions equal reduced ones; a missing unit is taken as meant, another unit is an error; a list
-/// without brackets has no order. Decimals must be equal, not close.
+/// Unreduced fractions equal reduced ones; a missing unit is taken as meant, another unit is converted or an error; a
+/// percentage equals its fraction; a list without brackets has no order. Decimals must be equal, not close: values that
+/// are not rational are compared within their rounding error, below 1e-7 of the value.
 pub fn grade(prediction: &str, truth: &str, mode: Mode) -> Verdict {
-    let prediction = match mode {
-        Mode::Answer => Some(prediction.trim()),
-        Mode::Response => answer_of(prediction),
-    };
-    let (prediction, truth) = (prediction.unwrap_or_default(), truth.trim());
-    let readable = prediction.len() <= MAX_LENGTH && truth.len() <= MAX_LENGTH;
-    let tokens = |text: &str| if text.len() <= MAX_LENGTH { token::tokenize(text) } else { Vec::new() };
-    let (prediction_tokens, truth_tokens) = (tokens(prediction), tokens(truth));
-    let rule = if prediction.is_empty() || truth.is_empty() {
-        None
-    } else if prediction == truth || (readable && prediction.to_lowercase() == truth.to_lowercase()) {
-        Some(Rule::Exact)
-    } else if readable {
-        decide(prediction, &prediction_tokens, &truth_tokens)
-    } else {
-        None
-    };
+    let (answer, truth) = (answer_of(prediction, mode), trim(truth));
+    let rule = decide(answer, truth);
     Verdict {
-        correct: rule.is_some(),
-        rule: rule.unwrap_or(Rule::None),
-        prediction_form: normal_form(prediction, &prediction_tokens),
-        truth_form: normal_form(truth, &truth_tokens),
+        correct: rule != Rule::None,
+        rule,
+        prediction_extracted: shown(answer),
+        truth_extracted: shown(truth),
+        prediction_form: normal_form(answer),
+        truth_form: normal_form(truth),
     }
 }
 
-/// The answer that a whole response gives.
-fn answer_of(response: &str) -> Option<&str> {
-    match extract_answer(response) {
-        Some(answer) => Some(extract_boxed(answer).unwrap_or(answer)),
-        None => extract_boxed(response),
+/// The rule by which a prediction gives the same answer as the truth: [`grade`] without the texts that explain it.
+pub fn rule(prediction: &str, truth: &str, mode: Mode) -> Rule {
+    decide(answer_of(prediction, mode), trim(truth))
+}
+
+fn answer_of(prediction: &str, mode: Mode) -> &str {
+    match mode {
+        Mode::Answer => trim(prediction),
+        Mode::Response => extract(prediction).map_or("", |(answer, _)| answer),
     }
 }
 
-fn decide(prediction: &str, prediction_tokens: &[Token], truth: &[Token]) -> Option<Rule> {
+fn decide(prediction: &str, truth: &str) -> Rule {
+    if prediction.is_empty() || truth.is_empty() {
+        return Rule::None;
+    }
+    if prediction == truth {
+        return Rule::Exact;
+    }
+    if prediction.len() > MAX_LENGTH || truth.len() > MAX_LENGTH {
+        return Rule::None;
+    }
+    if same_but_case(prediction, truth) {
+        return Rule::Exact;
+    }
     let mut work = Work(WORK);
-    if let Some(rule) = compare::compare(prediction_tokens, truth, &mut work) {
-        return Some(rule);
+    let truth = to_latex(truth);
+    let truth = tokenize(&truth);
+    if let Some(rule) = compared(prediction, &truth, &mut work) {
+        return rule;
     }
     let stated = [extract_boxed(prediction), clean::stated_answer(prediction)];
-    stated.into_iter().flatten().find_map(|answer| {
-        let found = compare::compare(&token::tokenize(answer), truth, &mut work);
-        found.map(|_| Rule::Cleaned)
-    })
+    let found = stated.into_iter().flatten().any(|answer| compared(answer, &truth, &mut work).is_some());
+    if found { Rule::Cleaned } else { Rule::None }
+}
+
+fn compared(prediction: &str, truth: Tokens<'_>, work: &mut Work) -> Option<Rule> {
+    compare::compare(&tokenize(&to_latex(prediction)), truth, work)
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).collect()
 }
 
 /// The rendered tokens; of a text too long to be read, the text itself.
-fn normal_form(text: &str, tokens: &[Token]) -> String {
-    let tokens = form::strip(tokens);
-    if tokens.is_empty() {
-        return text.chars().take(MAX_SHOWN).collect();
+fn normal_form(text: &str) -> String {
+    if text.len() > MAX_LENGTH {
+        return shown(text);
     }
+    let latex = to_latex(text);
+    let tokens = tokenize(&latex);
+    let tokens = form::strip(&tokens);
     // A token is at least one character of the line.
-    token::render(&tokens[..tokens.len().min(MAX_SHOWN)]).chars().take(MAX_SHOWN).collect()
+    let line = token::render(&tokens[..tokens.len().min(MAX_SHOWN)]);
+    shown(if tokens.is_empty() { text } else { &line })
 }
 
 #[cfg(test)]

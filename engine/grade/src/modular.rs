@@ -2,6 +2,7 @@
 //! equal expressions but for a chance of about 1 in 2^120, and no number grows. Knows +, -, *, /, integer powers,
 //! factorials and finite sums; pi and e are points like variables, being algebraically independent as far as known.
 
+
 use crate::expression::{Expression, Node, NodeId};
 use crate::functions::Function;
 
@@ -12,8 +13,9 @@ const IMAGINARY: [u64; 2] = [1 << 48, 2_303_716_685_468_129_604];
 /// Steps that a division or a power counts for, a step being about one multiplication.
 const INVERSE_STEPS: u32 = 128;
 /// Factors of a factorial, terms of a series.
-const MAX_TERMS: i128 = 2_000;
+const MAX_TERMS: i64 = 2_000;
 
+/// Values modulo both primes, in Montgomery's form.
 pub(crate) type Residues = [u64; 2];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub(crate) enum Failure {
 
 pub(crate) struct Modular<'expression> {
     expression: &'expression Expression,
-    bound: Vec<(u64, i128)>,
+    bound: Vec<(u64, i64)>,
     sample: u64,
     steps: u32,
 }
@@ -57,24 +59,24 @@ impl Modular<'_> {
             }
             Node::Pi => Ok(free(u64::from(b'p'), 0)),
             Node::Euler => Ok(free(u64::from(b'e'), 0)),
-            Node::Imaginary => Ok(IMAGINARY),
+            Node::Imaginary => Ok(both(|at| enter(IMAGINARY[at], at))),
             Node::Variable(name) => Ok(self.bound_value(*name).map_or_else(|| free(*name, self.sample), integer)),
             Node::Sum(terms) => {
                 let mut total = [0, 0];
                 for &(term, negative) in terms {
                     let term = self.value(term)?;
-                    total = combine(total, term, |a, b, p| if negative { subtract(a, b, p) } else { add(a, b, p) });
+                    total = sum(total, if negative { negated(term) } else { term });
                 }
                 Ok(total)
             }
             Node::Product(factors) => {
-                let (mut above, mut below) = ([1, 1], [1, 1]);
+                let (mut above, mut below) = (integer(1), integer(1));
                 for &(factor, divides) in factors {
                     let factor = self.value(factor)?;
                     let side = if divides { &mut below } else { &mut above };
-                    *side = combine(*side, factor, multiply);
+                    *side = product(*side, factor);
                 }
-                Ok(if below == [1, 1] { above } else { combine(above, self.inverse(below)?, multiply) })
+                self.quotient(above, below)
             }
             Node::Power(base, exponent) => {
                 let exponent = self.integer(*exponent).ok_or(Failure::Unsupported)?;
@@ -82,16 +84,21 @@ impl Modular<'_> {
                 if exponent == 0 && base == [0, 0] {
                     return Err(Failure::Undefined);
                 }
-                self.spend(2 * (128 - exponent.unsigned_abs().leading_zeros()))?;
-                let base = if exponent < 0 { self.inverse(base)? } else { base };
+                self.spend(INVERSE_STEPS)?;
+                let base = if exponent < 0 { self.quotient(integer(1), base)? } else { base };
                 Ok(power(base, exponent.unsigned_abs()))
             }
-            Node::Factorial(_) | Node::Call(Function::Binomial, _) => self.counted(id),
+            Node::Factorial(argument) => {
+                let count = self.integer(*argument).filter(|count| (0..=MAX_TERMS).contains(count));
+                let count = count.ok_or(Failure::Unsupported)?;
+                self.spend(count as u32)?;
+                Ok((1..=count).fold(integer(1), |total, factor| product(total, integer(factor))))
+            }
+            Node::Call(Function::Binomial, arguments) => self.binomial(arguments),
             Node::Series { product, variable, from, to, body } => self.series(*product, *variable, (*from, *to), *body),
-            Node::Root(..) | Node::Call(..) | Node::Infinity => match self.integer(id) {
-                Some(value) => Ok(integer(value)),
-                None => Err(Failure::Unsupported),
-            },
+            Node::Root(..) | Node::Call(..) | Node::Infinity => {
+                self.integer(id).map(integer).ok_or(Failure::Unsupported)
+            }
         }
     }
 
@@ -100,43 +107,37 @@ impl Modular<'_> {
         Ok(())
     }
 
-    fn inverse(&mut self, value: Residues) -> Result<Residues, Failure> {
+    fn quotient(&mut self, above: Residues, below: Residues) -> Result<Residues, Failure> {
+        if below == integer(1) {
+            return Ok(above);
+        }
         self.spend(INVERSE_STEPS)?;
-        inverse(value)
+        if below.contains(&0) {
+            return Err(Failure::Undefined);
+        }
+        Ok(product(above, inverse(below)))
     }
 
-    fn bound_value(&self, name: u64) -> Option<i128> {
+    fn bound_value(&self, name: u64) -> Option<i64> {
         self.bound.iter().rev().find(|(bound, _)| *bound == name).map(|(_, value)| *value)
     }
 
-    fn counted(&mut self, id: NodeId) -> Result<Residues, Failure> {
-        let expression = self.expression;
-        match &expression.nodes[id] {
-            Node::Factorial(argument) => {
-                let count = self.integer(*argument).filter(|count| (0..=MAX_TERMS).contains(count));
-                self.spend(count.unwrap_or(0) as u32)?;
-                Ok((1..=count.ok_or(Failure::Unsupported)?)
-                    .fold([1, 1], |total, factor| combine(total, integer(factor), multiply)))
-            }
-            Node::Call(_, arguments) if arguments.len() == 2 => {
-                let all = self.integer(arguments[0]).ok_or(Failure::Unsupported)?;
-                let some = self.integer(arguments[1]).filter(|some| (0..=MAX_TERMS).contains(some));
-                let (mut above, mut below) = ([1, 1], [1, 1]);
-                self.spend(2 * some.unwrap_or(0) as u32)?;
-                for factor in 1..=some.ok_or(Failure::Unsupported)? {
-                    let next = all.checked_sub(factor - 1).ok_or(Failure::Unsupported)?;
-                    above = combine(above, integer(next), multiply);
-                    below = combine(below, integer(factor), multiply);
-                }
-                Ok(combine(above, self.inverse(below)?, multiply))
-            }
-            _ => Err(Failure::Unsupported),
+    fn binomial(&mut self, arguments: &[NodeId]) -> Result<Residues, Failure> {
+        let [all, some] = *arguments else { return Err(Failure::Unsupported) };
+        let all = self.integer(all).ok_or(Failure::Unsupported)?;
+        let some = self.integer(some).filter(|some| (0..=MAX_TERMS).contains(some)).ok_or(Failure::Unsupported)?;
+        self.spend(2 * some as u32)?;
+        let (mut above, mut below) = (integer(1), integer(1));
+        for factor in 1..=some {
+            above = product(above, integer(all.checked_sub(factor - 1).ok_or(Failure::Unsupported)?));
+            below = product(below, integer(factor));
         }
+        self.quotient(above, below)
     }
 
     fn series(
         &mut self,
-        product: bool,
+        is_product: bool,
         name: u64,
         bounds: (NodeId, NodeId),
         body: NodeId,
@@ -146,29 +147,36 @@ impl Modular<'_> {
         if to.checked_sub(from).is_none_or(|terms| terms > MAX_TERMS) {
             return Err(Failure::Unsupported);
         }
-        let mut total = if product { [1, 1] } else { [0, 0] };
+        let mut total = integer(i64::from(is_product));
         for value in from..=to {
             self.bound.push((name, value));
             let term = self.value(body);
             self.bound.pop();
-            total = combine(total, term?, if product { multiply } else { add });
+            total = if is_product { product(total, term?) } else { sum(total, term?) };
         }
         Ok(total)
     }
 
     /// The value as an integer, where it is one and small.
-    fn integer(&mut self, id: NodeId) -> Option<i128> {
+    fn integer(&mut self, id: NodeId) -> Option<i64> {
         self.steps = self.steps.checked_sub(1)?;
         let expression = self.expression;
         match expression.nodes.get(id)? {
-            Node::Number(text) => text.parse().ok(),
-            Node::Variable(name) => self.bound_value(*name),
-            Node::Sum(terms) => terms.iter().try_fold(0i128, |total, &(term, negative)| {
-                let term = self.integer(term)?;
-                if negative { total.checked_sub(term) } else { total.checked_add(term) }
+            Node::Number(text) => text.bytes().try_fold(0i64, |total, digit| {
+                let digit = i64::from(digit).checked_sub(48).filter(|digit| (0..=9).contains(digit))?;
+                total.checked_mul(10)?.checked_add(digit)
             }),
+            Node::Variable(name) => self.bound_value(*name),
+            Node::Sum(terms) => {
+                let mut total = 0i64;
+                for &(term, negative) in terms {
+                    let term = self.integer(term)?;
+                    total = if negative { total.checked_sub(term)? } else { total.checked_add(term)? };
+                }
+                Some(total)
+            }
             Node::Product(factors) => {
-                let (mut above, mut below) = (1i128, 1i128);
+                let (mut above, mut below) = (1i64, 1i64);
                 for &(factor, divides) in factors {
                     let side = if divides { &mut below } else { &mut above };
                     *side = side.checked_mul(self.integer(factor)?)?;
@@ -180,28 +188,33 @@ impl Modular<'_> {
                 self.integer(*base)?.checked_pow(exponent)
             }
             Node::Factorial(argument) => {
-                let count = self.integer(*argument).filter(|count| (0..=33).contains(count))?;
+                let count = self.integer(*argument).filter(|count| (0..=20).contains(count))?;
                 Some((1..=count).product())
             }
-            Node::Call(Function::Gcd, arguments) => self.fold(arguments, greatest_common_divisor),
-            Node::Call(Function::Lcm, arguments) => {
-                self.fold(arguments, |a, b| (a / greatest_common_divisor(a, b)?).checked_mul(b))
+            Node::Call(function, arguments) => {
+                let mut total = None;
+                for argument in arguments {
+                    let next = self.integer(*argument)?;
+                    let known = total.unwrap_or(next);
+                    total = Some(match function {
+                        Function::Gcd => greatest_common_divisor(known, next)?,
+                        Function::Lcm => (known / greatest_common_divisor(known, next)?).checked_mul(next)?.checked_abs()?,
+                        Function::Min => known.min(next),
+                        Function::Max => known.max(next),
+                        Function::Abs | Function::Floor | Function::Ceil if arguments.len() > 1 => return None,
+                        Function::Abs => next.checked_abs()?,
+                        Function::Floor | Function::Ceil => next,
+                        _ => return None,
+                    });
+                }
+                total
             }
-            Node::Call(Function::Min, arguments) => self.fold(arguments, |a, b| Some(a.min(b))),
-            Node::Call(Function::Max, arguments) => self.fold(arguments, |a, b| Some(a.max(b))),
-            Node::Call(Function::Abs, arguments) => self.integer(*arguments.first()?)?.checked_abs(),
             _ => None,
         }
     }
-
-    fn fold(&mut self, arguments: &[NodeId], join: impl Fn(i128, i128) -> Option<i128>) -> Option<i128> {
-        let (first, rest) = arguments.split_first()?;
-        let first = self.integer(*first)?;
-        rest.iter().try_fold(first, |total, argument| join(total, self.integer(*argument)?))
-    }
 }
 
-fn greatest_common_divisor(a: i128, b: i128) -> Option<i128> {
+fn greatest_common_divisor(a: i64, b: i64) -> Option<i64> {
     let (mut a, mut b) = (a.checked_abs()?, b.checked_abs()?);
     while b != 0 {
         (a, b) = (b, a % b);
@@ -211,88 +224,133 @@ fn greatest_common_divisor(a: i128, b: i128) -> Option<i128> {
 
 /// A decimal literal: digits, an optional fraction, an optional exponent.
 fn literal(text: &str) -> Result<Residues, Failure> {
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
-    let exponent: i64 = exponent.parse().map_err(|_| Failure::Unsupported)?;
-    let mut total = [0, 0];
-    let mut places = 0i64;
-    let mut fraction = false;
-    for byte in mantissa.bytes() {
-        if byte == b'.' {
-            fraction = true;
-            continue;
+    let (mut total, mut places, mut fraction) = ([0, 0], 0i64, 0);
+    let (mut exponent, mut scale) = (0i64, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'.' => fraction = 1,
+            b'e' => scale = 1,
+            b'-' => scale = -1,
+            b'0'..=b'9' if scale == 0 => {
+                total = sum(product(total, integer(10)), integer(i64::from(byte - b'0')));
+                places += fraction;
+            }
+            b'0'..=b'9' => {
+                let digit = i64::from(byte - b'0') * scale;
+                exponent = exponent.checked_mul(10).and_then(|e| e.checked_add(digit)).ok_or(Failure::Unsupported)?;
+            }
+            _ => {}
         }
-        total = combine(combine(total, [10, 10], multiply), integer(i128::from(byte - b'0')), add);
-        places += i64::from(fraction);
     }
     let exponent = exponent.checked_sub(places).ok_or(Failure::Unsupported)?;
-    let ten = if exponent < 0 { inverse([10, 10])? } else { [10, 10] };
-    Ok(combine(total, power(ten, u128::from(exponent.unsigned_abs())), multiply))
+    let scale = power(integer(10), exponent.unsigned_abs());
+    Ok(product(total, if exponent < 0 { inverse(scale) } else { scale }))
+}
+
+fn both(value: impl Fn(usize) -> u64) -> Residues {
+    [value(0), value(1)]
 }
 
 fn free(name: u64, sample: u64) -> Residues {
-    [point(name, 2 * sample) % PRIMES[0], point(name, 2 * sample + 1) % PRIMES[1]]
+    both(|at| point(name, 2 * sample + at as u64) % PRIMES[at])
 }
 
-fn integer(value: i128) -> Residues {
-    PRIMES.map(|prime| value.rem_euclid(i128::from(prime)) as u64)
+/// The residues of an integer.
+fn integer(value: i64) -> Residues {
+    let residues = both(|at| enter(value.unsigned_abs() % PRIMES[at], at));
+    if value < 0 { negated(residues) } else { residues }
 }
 
-fn combine(a: Residues, b: Residues, operation: impl Fn(u64, u64, u64) -> u64) -> Residues {
-    [operation(a[0], b[0], PRIMES[0]), operation(a[1], b[1], PRIMES[1])]
+/// The inverse of a prime modulo 2^64, by Newton's method.
+const fn inverse_of_prime(at: usize) -> u64 {
+    let (prime, mut inverse, mut bits) = (PRIMES[at], 1u64, 1);
+    while bits < 64 {
+        inverse = inverse.wrapping_mul(2u64.wrapping_sub(prime.wrapping_mul(inverse)));
+        bits *= 2;
+    }
+    inverse
+}
+
+/// 2^128 modulo a prime: what takes a residue into Montgomery's form.
+const fn square_of_radix(at: usize) -> u64 {
+    let prime = PRIMES[at] as u128;
+    let radix = (1u128 << 64) % prime;
+    (radix * radix % prime) as u64
+}
+
+const INVERSES: [u64; 2] = [inverse_of_prime(0), inverse_of_prime(1)];
+const SQUARES: [u64; 2] = [square_of_radix(0), square_of_radix(1)];
+
+/// Montgomery's product: `a * b / 2^64`.
+fn multiply(a: u64, b: u64, at: usize) -> u64 {
+    let wide = u128::from(a) * u128::from(b);
+    let quotient = (wide as u64).wrapping_mul(INVERSES[at]);
+    let carried = ((u128::from(quotient) * u128::from(PRIMES[at])) >> 64) as u64;
+    let (value, borrowed) = ((wide >> 64) as u64).overflowing_sub(carried);
+    if borrowed { value.wrapping_add(PRIMES[at]) } else { value }
+}
+
+fn enter(value: u64, at: usize) -> u64 {
+    multiply(value, SQUARES[at], at)
 }
 
 /// The product of two values.
 pub(crate) fn product(a: Residues, b: Residues) -> Residues {
-    combine(a, b, multiply)
+    both(|at| multiply(a[at], b[at], at))
 }
 
-fn add(a: u64, b: u64, prime: u64) -> u64 {
-    ((u128::from(a) + u128::from(b)) % u128::from(prime)) as u64
+fn sum(a: Residues, b: Residues) -> Residues {
+    both(|at| {
+        let (value, borrowed) = a[at].overflowing_sub(PRIMES[at] - b[at]);
+        if borrowed { value.wrapping_add(PRIMES[at]) } else { value }
+    })
 }
 
-fn subtract(a: u64, b: u64, prime: u64) -> u64 {
-    add(a, prime - b, prime)
+fn negated(a: Residues) -> Residues {
+    both(|at| if a[at] == 0 { 0 } else { PRIMES[at] - a[at] })
 }
 
-fn multiply(a: u64, b: u64, prime: u64) -> u64 {
-    (u128::from(a) * u128::from(b) % u128::from(prime)) as u64
+fn power(base: Residues, exponent: u64) -> Residues {
+    both(|at| power_of(base[at], exponent, at))
 }
 
-fn power(base: Residues, exponent: u128) -> Residues {
-    let (mut base, mut exponent, mut total) = (base, exponent, [1, 1]);
+/// The inverse of residues that are not 0.
+fn inverse(value: Residues) -> Residues {
+    both(|at| power_of(value[at], PRIMES[at] - 2, at))
+}
+
+fn power_of(mut base: u64, mut exponent: u64, at: usize) -> u64 {
+    let mut total = enter(1, at);
     while exponent > 0 {
         if exponent & 1 == 1 {
-            total = combine(total, base, multiply);
+            total = multiply(total, base, at);
         }
-        base = combine(base, base, multiply);
+        base = multiply(base, base, at);
         exponent >>= 1;
     }
     total
 }
 
-fn inverse(value: Residues) -> Result<Residues, Failure> {
-    if value.contains(&0) {
-        return Err(Failure::Undefined);
-    }
-    Ok([0, 1].map(|at| {
-        let (prime, mut base, mut exponent, mut total) = (PRIMES[at], value[at], PRIMES[at] - 2, 1);
-        while exponent > 0 {
-            if exponent & 1 == 1 {
-                total = multiply(total, base, prime);
-            }
-            base = multiply(base, base, prime);
-            exponent >>= 1;
-        }
-        total
-    }))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{IMAGINARY, PRIMES, combine, multiply};
+    use super::{IMAGINARY, PRIMES, both, enter, integer, inverse, literal, negated, power, product, sum};
 
     #[test]
-    fn the_imaginary_unit_squares_to_minus_one() {
-        assert_eq!(combine(IMAGINARY, IMAGINARY, multiply), PRIMES.map(|prime| prime - 1));
+    fn residues_form_a_field() {
+        let imaginary = both(|at| enter(IMAGINARY[at], at));
+        assert_eq!(product(imaginary, imaginary), integer(-1));
+        assert_eq!(sum(integer(7), integer(-9)), integer(-2));
+        assert_eq!(negated(integer(0)), integer(0));
+        assert_eq!(product(integer(i64::MAX), inverse(integer(i64::MAX))), integer(1));
+        assert_eq!(power(integer(3), 5), integer(243));
+        assert_eq!(both(|at| enter(PRIMES[at] - 1, at)), integer(-1));
+    }
+
+    #[test]
+    fn literals_are_exact() {
+        assert_eq!(literal("12.50"), Ok(product(integer(25), inverse(integer(2)))));
+        assert_eq!(literal("3e2"), Ok(integer(300)));
+        assert_eq!(literal("3.5e-1"), Ok(product(integer(35), inverse(integer(100)))));
+        assert!(literal("1e99999999999999999999").is_err());
     }
 }

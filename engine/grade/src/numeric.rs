@@ -1,6 +1,8 @@
 //! Approximate complex values with a bound on their rounding error, for what is not rational: roots, powers,
 //! elementary functions. Knows one point at a time; an overflow or a pole has no value.
 
+
+use crate::elementary::{atan2, decimal, exp, hypot, ln, sin_cos};
 use crate::expression::{Expression, Node, NodeId};
 use crate::functions::Function;
 use crate::modular::point;
@@ -38,9 +40,8 @@ impl Numeric<'_> {
         let expression = self.expression;
         let value = match expression.nodes.get(id)? {
             Node::Number(text) => {
-                let value: f64 = text.parse().ok()?;
-                let exact = value.fract() == 0.0 && value.abs() < 9e15;
-                real(value, if exact { 0.0 } else { value.abs() * EPSILON })
+                let (value, error) = decimal(text);
+                real(value, error)
             }
             Node::Pi => real(std::f64::consts::PI, EPSILON),
             Node::Euler => real(std::f64::consts::E, EPSILON),
@@ -124,24 +125,28 @@ fn real(re: f64, error: f64) -> Approximate {
 fn call(function: Function, first: Approximate, second: Option<Approximate>) -> Option<Approximate> {
     let quotient = |above: Approximate, below: Approximate| Some(above.times(below.inverse()?));
     match function {
-        Function::Sin => first.sine(),
-        Function::Cos => first.cosine(),
-        Function::Tan => quotient(first.sine()?, first.cosine()?),
-        Function::Cot => quotient(first.cosine()?, first.sine()?),
-        Function::Sec => first.cosine()?.inverse(),
-        Function::Csc => first.sine()?.inverse(),
-        Function::Arcsin => first.real_function(|x| x.asin(), |x| 1.0 / (1.0 - x * x).sqrt()),
-        Function::Arccos => first.real_function(|x| x.acos(), |x| 1.0 / (1.0 - x * x).sqrt()),
-        Function::Arctan => first.real_function(f64::atan, |_| 1.0),
-        Function::Sinh => first.real_function(f64::sinh, f64::cosh),
-        Function::Cosh => first.real_function(f64::cosh, |x| x.sinh().abs()),
-        Function::Tanh => first.real_function(f64::tanh, |_| 1.0),
+        Function::Sin => Some(first.circular()?.0),
+        Function::Cos => Some(first.circular()?.1),
+        Function::Tan => first.circular().and_then(|(sine, cosine)| quotient(sine, cosine)),
+        Function::Cot => first.circular().and_then(|(sine, cosine)| quotient(cosine, sine)),
+        Function::Sec => first.circular()?.1.inverse(),
+        Function::Csc => first.circular()?.0.inverse(),
+        Function::Arcsin | Function::Arccos | Function::Arctan => first.angle(function),
+        Function::Sinh | Function::Cosh | Function::Tanh => {
+            let (up, down) = (first.exponential()?, first.negated().exponential()?);
+            let (difference, sum) = (up.plus(down.negated()), up.plus(down));
+            match function {
+                Function::Sinh => Some(difference.times(real(0.5, 0.0))),
+                Function::Cosh => Some(sum.times(real(0.5, 0.0))),
+                _ => quotient(difference, sum),
+            }
+        }
         Function::Exp => first.exponential(),
         Function::Ln => first.logarithm(),
         Function::Log => quotient(second?.logarithm()?, first.logarithm()?),
         Function::Abs => Some(real(first.modulus(), first.error + first.modulus() * EPSILON)),
-        Function::Floor => first.rounded(f64::floor),
-        Function::Ceil => first.rounded(f64::ceil),
+        Function::Floor => first.floor(),
+        Function::Ceil => Some(first.negated().floor()?.negated()),
         Function::Min | Function::Max => {
             let second = second?;
             let first_wins = (first.re <= second.re) == (function == Function::Min);
@@ -153,7 +158,7 @@ fn call(function: Function, first: Approximate, second: Option<Approximate>) -> 
 
 impl Approximate {
     pub(crate) fn modulus(self) -> f64 {
-        self.re.hypot(self.im)
+        hypot(self.re, self.im)
     }
 
     fn finite(self) -> Option<Self> {
@@ -203,9 +208,10 @@ impl Approximate {
         if self.im.abs() > LARGEST_ANGLE {
             return None;
         }
-        let size = self.re.exp();
-        let error = size * (2.0 * self.error + EPSILON * (4.0 + self.modulus()));
-        Self { re: size * self.im.cos(), im: size * self.im.sin(), error }.finite()
+        let size = exp(self.re);
+        let (sine, cosine) = sin_cos(self.im);
+        let error = size * (2.0 * self.error + EPSILON * (8.0 + self.modulus()));
+        Self { re: size * cosine, im: size * sine, error }.finite()
     }
 
     fn logarithm(self) -> Option<Self> {
@@ -213,8 +219,8 @@ impl Approximate {
         if size <= 4.0 * self.error || size == 0.0 {
             return None;
         }
-        let (re, im) = (size.ln(), self.im.atan2(self.re));
-        Self { re, im, error: 2.0 * self.error / size + EPSILON * (4.0 + re.abs() + im.abs()) }.finite()
+        let (re, im) = (ln(size), atan2(self.im, self.re));
+        Self { re, im, error: 2.0 * self.error / size + EPSILON * (8.0 + re.abs() + im.abs()) }.finite()
     }
 
     fn power(self, exponent: Self) -> Option<Self> {
@@ -234,7 +240,7 @@ impl Approximate {
     fn root(self, index: u32) -> Option<Self> {
         if self.modulus() <= self.error || self.modulus() == 0.0 {
             // Zero within the error: so is its root, within the root of the error.
-            return Some(real(0.0, self.error.powf(1.0 / f64::from(index))));
+            return Some(real(0.0, exp(ln(self.error.max(f64::MIN_POSITIVE)) / f64::from(index))));
         }
         let negative = self.im == 0.0 && self.re < 0.0;
         if negative && index % 2 == 1 {
@@ -249,35 +255,37 @@ impl Approximate {
         self.power(real(1.0 / f64::from(index), EPSILON / f64::from(index)))
     }
 
-    fn sine(self) -> Option<Self> {
-        self.circular(f64::sin, f64::cos, 1.0)
-    }
-
-    fn cosine(self) -> Option<Self> {
-        self.circular(f64::cos, f64::sin, -1.0)
-    }
-
-    fn circular(self, along: fn(f64) -> f64, across: fn(f64) -> f64, sign: f64) -> Option<Self> {
+    /// Sine and cosine.
+    fn circular(self) -> Option<(Self, Self)> {
         if self.re.abs() > LARGEST_ANGLE || self.im.abs() > 300.0 {
             return None;
         }
-        let (re, im) = (along(self.re) * self.im.cosh(), sign * across(self.re) * self.im.sinh());
-        let size = self.im.cosh();
-        Self { re, im, error: size * (2.0 * self.error + EPSILON * (2.0 + self.re.abs())) }.finite()
+        let (sine, cosine) = sin_cos(self.re);
+        let (up, down) = (exp(self.im), exp(-self.im));
+        let (even, odd) = ((up + down) / 2.0, (up - down) / 2.0);
+        let error = even * (2.0 * self.error + EPSILON * (8.0 + self.re.abs()));
+        let sine_of = Self { re: sine * even, im: cosine * odd, error };
+        Some((sine_of.finite()?, Self { re: cosine * even, im: -sine * odd, error }.finite()?))
     }
 
-    fn real_function(self, function: impl Fn(f64) -> f64, slope: impl Fn(f64) -> f64) -> Option<Self> {
-        if self.im != 0.0 {
+    /// The angle of which a real number is the sine, the cosine or the tangent.
+    fn angle(self, function: Function) -> Option<Self> {
+        let other = match function {
+            Function::Arctan => 1.0,
+            _ => ((1.0 - self.re) * (1.0 + self.re)).sqrt(),
+        };
+        if self.im != 0.0 || other.is_nan() {
             return None;
         }
-        let value = function(self.re);
-        let carried = if self.error == 0.0 { 0.0 } else { 2.0 * self.error * slope(self.re) };
-        real(value, carried + 4.0 * EPSILON * (value.abs() + 1.0)).finite()
+        let value = if function == Function::Arccos { atan2(other, self.re) } else { atan2(self.re, other) };
+        let slope = if function == Function::Arctan { 1.0 } else { 1.0 / other };
+        let carried = if self.error == 0.0 { 0.0 } else { 2.0 * self.error * slope };
+        real(value, carried + 8.0 * EPSILON * (value.abs() + 1.0)).finite()
     }
 
-    fn rounded(self, round: fn(f64) -> f64) -> Option<Self> {
-        let value = round(self.re);
-        let same = round(self.re - 2.0 * self.error) == value && round(self.re + 2.0 * self.error) == value;
+    fn floor(self) -> Option<Self> {
+        let value = self.re.floor();
+        let same = (self.re - 2.0 * self.error).floor() == value && (self.re + 2.0 * self.error).floor() == value;
         (self.im == 0.0 && same).then_some(real(value, 0.0))
     }
 }

@@ -112,7 +112,9 @@ fn a_response_without_an_answer_is_wrong() {
         ("<answer>so \\boxed{5}</answer>", true),
         ("\\boxed{5}", true),
         ("\\boxed{5} <answer>6</answer>", false),
-        ("The answer is 5", false),
+        ("The answer is 5", true),
+        ("<think>The answer is 5", false),
+        ("1 2 3 4 5 6", false),
         ("<answer></answer>", false),
         ("", false),
     ] {

@@ -1,345 +1,265 @@
 //! Text -> tokens: LaTeX and plain mathematics in one alphabet, without layout commands, wrappers and delimiters.
-//! One pass over the characters, one over the tokens; knows nothing about what the tokens mean together.
+//! One pass over the text; knows nothing about what the tokens mean together.
 
-use crate::characters::to_latex;
 
-/// Most bytes of LaTeX for a byte of text: `½` in two bytes is `\frac{1}{2}`.
-const MAX_GROWTH: usize = 6;
+use crate::characters::{is_letter, is_space, lower, same_but_case, trim};
+use crate::names::Name;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Digits with an optional fraction and exponent; no separators.
+    /// Digits with an optional fraction and exponent; separators of thousands may stand between the digits.
     Number,
     /// A run of letters.
     Word,
-    /// A LaTeX command, without its backslash. `lbrace` and `rbrace` are the braces of a set.
+    /// A LaTeX command with its backslash; `\begin` and `\end` have the environment's name as text, so with no backslash.
     Command,
     /// One other character. `{` and `}` group.
     Symbol,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Token {
+/// A part of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token<'text> {
     pub(crate) kind: Kind,
-    pub(crate) text: String,
+    pub(crate) name: Name,
     /// White space, or a LaTeX space, stands before it.
     pub(crate) spaced: bool,
+    pub(crate) text: &'text str,
 }
 
-impl Token {
-    pub(crate) fn new(kind: Kind, text: &str) -> Self {
-        Self { kind, text: text.to_string(), spaced: false }
+/// Tokens side by side.
+pub(crate) type Tokens<'a> = &'a [Token<'a>];
+
+impl<'text> Token<'text> {
+    pub(crate) fn new(kind: Kind, text: &'text str) -> Self {
+        let name = if kind == Kind::Number { Name::None } else { Name::of(text) };
+        Self { kind, name, spaced: false, text }
     }
 
-    pub(crate) fn is_symbol(&self, symbol: &str) -> bool {
-        self.kind == Kind::Symbol && self.text == symbol
+    pub(crate) fn is_word(&self, name: Name) -> bool {
+        self.kind == Kind::Word && self.name == name
     }
 
-    pub(crate) fn is_command(&self, name: &str) -> bool {
-        self.kind == Kind::Command && self.text == name
-    }
-
-    pub(crate) fn is_word(&self, word: &str) -> bool {
-        self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word)
+    pub(crate) fn is_number(&self) -> bool {
+        self.kind == Kind::Number
     }
 
     /// Digits only: no fraction, no exponent.
     pub(crate) fn is_integer(&self) -> bool {
-        self.kind == Kind::Number && self.text.bytes().all(|byte| byte.is_ascii_digit())
+        self.kind == Kind::Number && !self.text.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
     }
 
-    /// `{`, `(`, `[` or the opening brace of a set.
-    pub(crate) fn opens(&self) -> bool {
-        match self.kind {
-            Kind::Symbol => matches!(self.text.as_str(), "{" | "(" | "["),
-            Kind::Command => matches!(self.text.as_str(), "lbrace" | "lfloor" | "lceil" | "begin"),
-            _ => false,
+    /// The one ASCII letter that it is.
+    pub(crate) fn letter(&self) -> Option<u8> {
+        match self.text.as_bytes() {
+            [letter] if self.kind == Kind::Word => Some(*letter),
+            _ => None,
         }
     }
 
-    pub(crate) fn closes(&self) -> bool {
+    /// The characters of a number without separators.
+    pub(crate) fn digits(&self) -> impl Iterator<Item = u8> {
+        let mut scale = false;
+        self.text.bytes().filter_map(move |byte| match byte {
+            b'0'..=b'9' | b'.' => Some(byte),
+            b'e' | b'E' => {
+                scale = true;
+                Some(b'e')
+            }
+            b'+' | b'-' if scale => Some(byte),
+            _ => None,
+        })
+    }
+
+    /// Whether both are spelled alike, but for case.
+    fn same(&self, other: &Self) -> bool {
+        if self.name.is_sign() || other.name.is_sign() {
+            return self.name == other.name;
+        }
         match self.kind {
-            Kind::Symbol => matches!(self.text.as_str(), "}" | ")" | "]"),
-            Kind::Command => matches!(self.text.as_str(), "rbrace" | "rfloor" | "rceil" | "end"),
-            _ => false,
+            _ if self.kind != other.kind => false,
+            Kind::Number => self.digits().eq(other.digits()),
+            Kind::Command => self.text == other.text,
+            Kind::Word | Kind::Symbol => same_but_case(self.text, other.text),
         }
     }
 }
 
-/// The tokens of a text, with layout taken away.
-pub(crate) fn tokenize(text: &str) -> Vec<Token> {
-    let mut text = text.trim();
+/// The tokens of a text of which [`to_latex`](crate::characters::to_latex) has rewritten the characters, with layout taken away.
+pub(crate) fn tokenize(latex: &str) -> Vec<Token<'_>> {
+    let mut text = trim(latex);
     // Markdown's bold; inside an expression `**` is a power.
     if let Some(inner) = text.strip_prefix("**").and_then(|rest| rest.strip_suffix("**"))
         && !inner.contains("**")
     {
-        text = inner.trim();
+        text = inner;
     }
-    let latex = to_latex(text).replace("a.m.", "am").replace("p.m.", "pm");
-    // Some characters stand for a phrase; such a text is not mathematics.
-    if latex.len() > MAX_GROWTH * text.len() + 64 {
-        return Vec::new();
+    let mut lexer = Lexer { rest: text, depth: 0, spaced: false, dropped: Vec::new(), out: Vec::new() };
+    while let Some(token) = lexer.raw() {
+        lexer.add(token);
     }
-    simplify(&split(&latex))
+    lexer.out
 }
 
-fn split(latex: &str) -> Vec<Token> {
-    let characters: Vec<char> = latex.chars().collect();
-    let mut tokens: Vec<Token> = Vec::new();
-    let (mut at, mut depth, mut spaced) = (0, 0usize, false);
-    while let Some(&first) = characters.get(at) {
-        let start = at;
-        let (kind, text) = match first {
-            _ if first.is_whitespace() || first == '~' => {
-                spaced = true;
-                at += 1;
-                continue;
-            }
-            '\\' => {
-                at += 1;
-                (Kind::Command, command(&characters, &mut at))
-            }
-            _ if first.is_ascii_digit() || (first == '.' && starts_fraction(&characters, at)) => {
-                (Kind::Number, number(&characters, &mut at, depth == 0))
-            }
-            _ if first.is_alphabetic() => {
-                while characters.get(at).is_some_and(|letter| letter.is_alphabetic()) {
-                    at += 1;
-                }
-                (Kind::Word, characters[start..at].iter().collect())
-            }
-            _ => {
-                at += 1;
-                (Kind::Symbol, first.to_string())
-            }
-        };
-        match text.as_str() {
-            "(" | "[" if kind == Kind::Symbol => depth += 1,
-            ")" | "]" if kind == Kind::Symbol => depth = depth.saturating_sub(1),
-            "{" if kind == Kind::Command => depth += 1,
-            "}" if kind == Kind::Command => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        tokens.push(Token { kind, text, spaced });
-        spaced = false;
-    }
-    tokens
-}
-
-fn starts_fraction(characters: &[char], at: usize) -> bool {
-    let digit = |at: usize| characters.get(at).is_some_and(char::is_ascii_digit);
-    digit(at + 1) && !(at > 0 && digit(at - 1))
-}
-
-fn command(characters: &[char], at: &mut usize) -> String {
-    let start = *at;
-    while characters.get(*at).is_some_and(char::is_ascii_alphabetic) {
-        *at += 1;
-    }
-    if *at == start && *at < characters.len() {
-        *at += 1;
-    }
-    characters[start..*at].iter().collect()
-}
-
-/// A number from `at`; a comma counts as a separator of thousands only where a list cannot stand.
-fn number(characters: &[char], at: &mut usize, commas: bool) -> String {
-    let digits = |from: usize| characters[from..].iter().take_while(|c| c.is_ascii_digit()).count();
-    let mut text = String::new();
-    let whole = digits(*at);
-    text.extend(&characters[*at..*at + whole]);
-    *at += whole;
-    if (1..=3).contains(&whole) {
-        while let Some(skip) = separator(&characters[*at..], commas)
-            && digits(*at + skip) == 3
-        {
-            *at += skip;
-            text.extend(&characters[*at..*at + 3]);
-            *at += 3;
-        }
-    }
-    if characters.get(*at) == Some(&'.') && digits(*at + 1) > 0 {
-        let fraction = digits(*at + 1);
-        text.extend(&characters[*at..=*at + fraction]);
-        *at += 1 + fraction;
-    }
-    if matches!(characters.get(*at), Some('e' | 'E')) {
-        let sign = usize::from(matches!(characters.get(*at + 1), Some('+' | '-')));
-        let exponent = characters.get(*at + 1 + sign..).map_or(0, |_| digits(*at + 1 + sign));
-        if exponent > 0 {
-            text.push('e');
-            text.extend(&characters[*at + 1..*at + 1 + sign + exponent]);
-            *at += 1 + sign + exponent;
-        }
-    }
-    text
-}
-
-fn separator(rest: &[char], commas: bool) -> Option<usize> {
-    const ALWAYS: [&[char]; 4] = [&['{', ',', '}'], &[',', '\\', '!'], &['\\', ','], &['\\', '!']];
-    if let Some(found) = ALWAYS.iter().find(|separator| rest.starts_with(separator)) {
-        return Some(found.len());
-    }
-    match rest.first() {
-        Some(',') if commas => Some(1),
-        Some(' ' | '~' | '\u{a0}' | '\u{202f}' | '\u{2009}') if commas => Some(1),
-        _ => None,
-    }
-}
-
-/// Commands that only set type; with their group they mean the group.
-#[rustfmt::skip]
-const WRAPPERS: [&str; 30] = [
-    "text", "textbf", "textit", "textrm", "textsf", "texttt", "textnormal", "mathrm", "mathbf", "mathit", "mathsf",
-    "mathtt", "mathbb", "mathcal", "boldsymbol", "bm", "mbox", "hbox", "operatorname", "underline", "boxed", "fbox",
-    "emph", "mathnormal", "mathop", "pmb", "ensuremath", "textsc", "tt", "bold",
-];
-
-/// Commands that mean nothing by themselves.
-#[rustfmt::skip]
-const LAYOUT: [&str; 40] = [
-    "left", "right", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "middle",
-    "displaystyle", "textstyle", "scriptstyle", "limits", "nolimits", "bf", "rm", "it", "sf", "cal", "centering",
-    "nonumber", "notag", "hfill", "quad", "qquad", "!", ",", ";", ":", " ", "\n", ">", "/", "space", "thinspace",
-    "strut",
-];
-
-/// Commands that go together with their group.
-const DROPPED: [&str; 8] = ["phantom", "hphantom", "vphantom", "color", "hspace", "vspace", "label", "tag"];
-
-/// Environments that only lay their content out.
-#[rustfmt::skip]
-const PLAIN_ENVIRONMENTS: [&str; 10] = [
-    "aligned", "align", "align*", "equation", "equation*", "gathered", "gather", "gather*", "split", "center",
-];
-
-fn synonym(command: &str) -> Option<(Kind, &'static str)> {
-    let same = match command {
-        "dfrac" | "tfrac" | "cfrac" | "nicefrac" => (Kind::Command, "frac"),
-        "dbinom" | "tbinom" => (Kind::Command, "binom"),
-        "leq" | "leqslant" => (Kind::Command, "le"),
-        "geq" | "geqslant" => (Kind::Command, "ge"),
-        "neq" => (Kind::Command, "ne"),
-        "lt" => (Kind::Symbol, "<"),
-        "gt" => (Kind::Symbol, ">"),
-        "cdotp" | "ast" | "cdot" | "times" | "star" => (Kind::Symbol, "*"),
-        "div" => (Kind::Symbol, "/"),
-        "colon" => (Kind::Symbol, ":"),
-        "%" => (Kind::Symbol, "%"),
-        "&" => (Kind::Symbol, "&"),
-        "#" => (Kind::Symbol, "#"),
-        "_" => (Kind::Symbol, "_"),
-        "lvert" | "rvert" | "vert" | "mid" | "|" => (Kind::Symbol, "|"),
-        "lbrack" => (Kind::Symbol, "["),
-        "rbrack" => (Kind::Symbol, "]"),
-        "lparen" => (Kind::Symbol, "("),
-        "rparen" => (Kind::Symbol, ")"),
-        "{" | "lbrace" => (Kind::Command, "lbrace"),
-        "}" | "rbrace" => (Kind::Command, "rbrace"),
-        "varnothing" | "empty" => (Kind::Command, "emptyset"),
-        "rightarrow" | "longrightarrow" => (Kind::Command, "to"),
-        "varepsilon" => (Kind::Command, "epsilon"),
-        "varphi" => (Kind::Command, "phi"),
-        "vartheta" => (Kind::Command, "theta"),
-        "backslash" => (Kind::Command, "setminus"),
-        "degree" | "degrees" | "textdegree" => (Kind::Command, "degree"),
-        "\\" | "newline" | "cr" => (Kind::Command, "newline"),
-        _ => return None,
-    };
-    Some(same)
-}
-
-/// Takes layout, wrappers and the delimiters of mathematics away and gives each symbol one spelling.
-fn simplify(tokens: &[Token]) -> Vec<Token> {
-    let mut simple = Simplifier { tokens, at: 0, dropped: Vec::new(), out: Vec::new(), spaced: false };
-    while simple.at < tokens.len() {
-        simple.step();
-    }
-    simple.out
-}
-
-struct Simplifier<'tokens> {
-    tokens: &'tokens [Token],
-    at: usize,
+struct Lexer<'text> {
+    rest: &'text str,
+    /// Open brackets, in which a comma is no separator of thousands.
+    depth: u32,
+    spaced: bool,
     /// For each open `{`, whether it was a wrapper's and is not written.
     dropped: Vec<bool>,
-    out: Vec<Token>,
-    spaced: bool,
+    out: Vec<Token<'text>>,
 }
 
-impl Simplifier<'_> {
-    fn step(&mut self) {
-        let token = &self.tokens[self.at];
-        self.at += 1;
-        self.spaced |= token.spaced;
-        match (token.kind, token.text.as_str()) {
-            (Kind::Symbol, "{") => {
-                self.dropped.push(false);
-                self.push(Kind::Symbol, "{");
-            }
-            (Kind::Symbol, "}") => match self.dropped.pop() {
-                Some(true) => self.spaced = true,
-                _ => self.push(Kind::Symbol, "}"),
-            },
-            (Kind::Symbol, "$" | "`") => {}
-            (Kind::Symbol, "*") if self.next_is("*") => {
-                self.at += 1;
-                self.push(Kind::Symbol, "^");
-            }
-            (Kind::Symbol, "<" | ">") if self.next_is("=") => {
-                self.at += 1;
-                self.push(Kind::Command, if token.text == "<" { "le" } else { "ge" });
-            }
-            (Kind::Symbol, "^") if self.degree() => self.push(Kind::Command, "degree"),
-            (Kind::Command, name) => self.command(name),
-            (kind, text) => self.push(kind, text),
-        }
+impl<'text> Lexer<'text> {
+    fn take(&mut self, bytes: usize) -> &'text str {
+        let (text, rest) = self.rest.split_at(bytes);
+        self.rest = rest;
+        text
     }
 
-    fn command(&mut self, name: &str) {
-        if matches!(name, "$" | "(" | ")" | "[" | "]" | "") {
-        } else if LAYOUT.contains(&name) {
+    /// The next token as it stands.
+    fn raw(&mut self) -> Option<Token<'text>> {
+        let first = loop {
+            let first = self.rest.chars().next()?;
+            if !is_space(first) && first != '~' {
+                break first;
+            }
             self.spaced = true;
-            if matches!(name, "left" | "right") && self.next_is(".") {
-                self.at += 1;
-            }
-        } else if WRAPPERS.contains(&name) {
-            self.spaced |= name.starts_with("text") || matches!(name, "mbox" | "mathrm");
-            if self.next_is("{") {
-                self.dropped.push(true);
-                self.at += 1;
-            }
-        } else if DROPPED.contains(&name) {
-            self.skip_group();
-        } else if matches!(name, "begin" | "end") {
-            self.environment(name);
-        } else if let Some((kind, text)) = synonym(name) {
-            self.push(kind, text);
+            self.take(first.len_utf8());
+        };
+        let bytes = self.rest.as_bytes();
+        let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+        let (kind, length) = if first == '\\' {
+            let letters = bytes[1..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+            let other = self.rest[1..].chars().next().map_or(0, char::len_utf8);
+            (Kind::Command, 1 + if letters > 0 { letters } else { other })
+        } else if digit(0) || (first == '.' && digit(1)) {
+            (Kind::Number, self.number_length())
+        } else if is_letter(first) {
+            let others = self.rest.char_indices().find(|(_, character)| !is_letter(*character));
+            (Kind::Word, others.map_or(self.rest.len(), |(at, _)| at))
         } else {
-            self.push(Kind::Command, name);
+            (Kind::Symbol, first.len_utf8())
+        };
+        let text = self.take(length);
+        let mut token = Token::new(kind, text);
+        // Two ways to draw one letter.
+        let plain = match text {
+            "\\varphi" => "\\phi",
+            "\\varepsilon" => "\\epsilon",
+            "\\vartheta" => "\\theta",
+            "\\varrho" => "\\rho",
+            "\\varsigma" => "\\sigma",
+            _ => text,
+        };
+        if plain != text {
+            token = Token::new(kind, plain);
         }
-        if self.out.last().is_some_and(|token| token.is_command("frac") || token.is_command("binom")) {
-            self.split_arguments();
+        if kind == Kind::Word && matches!(text, "a" | "p" | "A" | "P") && self.meridiem() {
+            token.name = if text.eq_ignore_ascii_case("a") { Name::Am } else { Name::Pm };
+            token.text = token.name.spelling();
+        }
+        Some(token)
+    }
+
+    /// Takes the rest of `a.m.`.
+    fn meridiem(&mut self) -> bool {
+        let rest = self.rest.as_bytes();
+        let found = matches!(rest, [b'.', b'm' | b'M', ..]) && !rest.get(2).is_some_and(u8::is_ascii_alphanumeric);
+        if found {
+            self.take(if rest.get(2) == Some(&b'.') { 3 } else { 2 });
+        }
+        found
+    }
+
+    /// The length of a number; a comma counts as a separator of thousands only where a list cannot stand.
+    fn number_length(&self) -> usize {
+        let bytes = self.rest.as_bytes();
+        let digits = |from: usize| bytes.iter().skip(from).take_while(|byte| byte.is_ascii_digit()).count();
+        let whole = digits(0);
+        let mut at = whole;
+        while (1..=3).contains(&whole)
+            && let Some(skip) = separator(&self.rest[at..], self.depth == 0)
+            && digits(at + skip) == 3
+        {
+            at += skip + 3;
+        }
+        if bytes.get(at) == Some(&b'.') && digits(at + 1) > 0 {
+            at += 1 + digits(at + 1);
+        }
+        if matches!(bytes.get(at), Some(b'e' | b'E')) {
+            let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+            let exponent = digits(at + 1 + sign);
+            if exponent > 0 {
+                at += 1 + sign + exponent;
+            }
+        }
+        at
+    }
+
+    /// Writes a token, or does what a command for layout says.
+    fn add(&mut self, token: Token<'text>) {
+        match token.name {
+            Name::OpenGroup => {
+                self.dropped.push(false);
+                self.push(token);
+            }
+            Name::CloseGroup if self.dropped.pop() == Some(true) => self.spaced = true,
+            Name::Delimiter => {}
+            // `**` is a power, `<=` one relation, `==` a doubled one.
+            Name::Times if token.text == "*" && self.next_is("*") => self.double(Name::Power, token),
+            Name::Less if self.next_is("=") => self.double(Name::LessEqual, token),
+            Name::Greater if self.next_is("=") => self.double(Name::GreaterEqual, token),
+            Name::Equals if self.next_is("=") => self.double(Name::Equals, token),
+            Name::Bang if self.next_is("=") => self.double(Name::NotEqual, token),
+            Name::Power if self.degree() => self.push(Token { kind: Kind::Command, name: Name::Degree, ..token }),
+            Name::Side => {
+                self.spaced = true;
+                if self.next_is(".") {
+                    self.raw();
+                }
+            }
+            Name::Layout => self.spaced = true,
+            Name::Wrapper | Name::Text => {
+                self.spaced |= token.name == Name::Text;
+                if self.next_is("{") {
+                    self.dropped.push(true);
+                    self.raw();
+                }
+            }
+            Name::Dropped => self.skip_group(),
+            Name::Begin | Name::End => self.environment(token),
+            // A backslash before white space or at the end.
+            Name::None if matches!(token.text.strip_prefix('\\'), Some(rest) if trim(rest).is_empty()) => self.spaced = true,
+            Name::Frac | Name::Binom => {
+                self.push(token);
+                self.split_arguments();
+            }
+            _ => self.push(token),
         }
     }
 
-    /// `\begin{pmatrix}` becomes the commands `begin` and `pmatrix`; an environment for layout only is left out.
-    fn environment(&mut self, side: &str) {
-        let group = self.tokens.get(self.at..).unwrap_or_default();
-        let length = group.iter().take(8).position(|token| token.is_symbol("}"));
-        let Some(length) = length.filter(|_| self.next_is("{")) else {
-            self.push(Kind::Command, side);
+    fn double(&mut self, name: Name, first: Token<'text>) {
+        self.raw();
+        self.push(Token { kind: Kind::Symbol, name, ..first });
+    }
+
+    /// `\begin{pmatrix}` becomes one token with the text `pmatrix`; an environment for layout only is left out.
+    fn environment(&mut self, side: Token<'text>) {
+        let name = self.rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).filter(|(name, _)| name.len() <= 16);
+        let Some((name, rest)) = name else {
+            self.push(side);
             return;
         };
-        let name: String = group[1..length].iter().map(|token| token.text.as_str()).collect();
-        self.at += length + 1;
-        if PLAIN_ENVIRONMENTS.contains(&name.as_str()) {
+        self.rest = rest;
+        let name = name.strip_suffix('*').unwrap_or(name);
+        if matches!(name, "aligned" | "align" | "equation" | "gathered" | "gather" | "split" | "center") {
             self.spaced = true;
             return;
         }
-        self.push(Kind::Command, side);
-        self.push(Kind::Command, &name);
-        if name == "array" && side == "begin" && self.next_is("{") {
+        self.push(Token { text: name, ..side });
+        if name == "array" && side.name == Name::Begin && self.next_is("{") {
             self.skip_group();
         }
     }
@@ -348,83 +268,133 @@ impl Simplifier<'_> {
     fn split_arguments(&mut self) {
         let mut missing = 2;
         while missing > 0 {
-            let Some(token) = self.tokens.get(self.at) else { return };
+            let before = self.rest;
+            let Some(token) = self.raw() else { return };
             if !matches!(token.kind, Kind::Number | Kind::Word) {
+                self.rest = before;
                 return;
             }
-            self.at += 1;
-            let mut rest = token.text.as_str();
+            let mut rest = token.text;
             while let Some(first) = rest.chars().next().filter(|_| missing > 0) {
                 let (argument, after) = rest.split_at(first.len_utf8());
-                self.group(token.kind, argument);
+                self.push(Token::new(Kind::Symbol, "{"));
+                self.push(Token::new(token.kind, argument));
+                self.push(Token::new(Kind::Symbol, "}"));
                 (rest, missing) = (after, missing - 1);
             }
             if !rest.is_empty() {
-                self.push(token.kind, rest);
+                self.push(Token::new(token.kind, rest));
             }
         }
-    }
-
-    fn group(&mut self, kind: Kind, text: &str) {
-        self.push(Kind::Symbol, "{");
-        self.push(kind, text);
-        self.push(Kind::Symbol, "}");
     }
 
     /// After `^`: `\circ`, `{\circ}` or the letter o.
     fn degree(&mut self) -> bool {
-        let is_circle = |token: &Token| token.is_command("circ") || token.is_word("o") || token.is_command("degree");
-        match self.tokens.get(self.at..) {
-            Some([circle, ..]) if is_circle(circle) => self.at += 1,
-            Some([open, circle, close, ..]) if open.is_symbol("{") && is_circle(circle) && close.is_symbol("}") => {
-                self.at += 3;
-            }
-            _ => return false,
+        let (rest, spaced) = (self.rest, self.spaced);
+        let mut next = || self.raw().map(|token| (token.name, token.text));
+        let mut first = next();
+        let braced = matches!(first, Some((Name::OpenGroup, _)));
+        if braced {
+            first = next();
         }
-        true
+        let circle = matches!(first, Some((Name::Circ | Name::Degree, _) | (Name::None, "o")));
+        let found = circle && (!braced || matches!(next(), Some((Name::CloseGroup, _))));
+        self.spaced = spaced;
+        if !found {
+            self.rest = rest;
+        }
+        found
     }
 
+    /// Leaves a group out.
     fn skip_group(&mut self) {
         if !self.next_is("{") {
             return;
         }
         let mut depth = 0usize;
-        while let Some(token) = self.tokens.get(self.at) {
-            self.at += 1;
-            if token.is_symbol("{") {
-                depth += 1;
-            } else if token.is_symbol("}") {
-                depth -= 1;
-                if depth == 0 {
-                    return;
-                }
+        while let Some(token) = self.raw() {
+            match token.name {
+                Name::OpenGroup => depth += 1,
+                Name::CloseGroup => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return;
             }
         }
     }
 
     fn next_is(&self, symbol: &str) -> bool {
-        self.tokens.get(self.at).is_some_and(|token| token.is_symbol(symbol))
+        self.rest.trim_start_matches(is_space).starts_with(symbol)
     }
 
-    fn push(&mut self, kind: Kind, text: &str) {
-        self.out.push(Token { kind, text: text.to_string(), spaced: self.spaced });
+    fn push(&mut self, token: Token<'text>) {
+        match token.name {
+            Name::Open | Name::OpenSquare | Name::OpenSet => self.depth += 1,
+            Name::Close | Name::CloseSquare | Name::CloseSet => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+        self.out.push(Token { spaced: self.spaced, ..token });
         self.spaced = false;
     }
 }
 
+/// The length of a separator of thousands.
+fn separator(rest: &str, commas: bool) -> Option<usize> {
+    for separator in ["{,}", ",\\!", "\\,", "\\!"] {
+        if rest.starts_with(separator) {
+            return Some(separator.len());
+        }
+    }
+    let first = rest.chars().next().filter(|_| commas)?;
+    matches!(first, ',' | ' ' | '~' | '\u{a0}' | '\u{202f}' | '\u{2009}').then(|| first.len_utf8())
+}
+
+/// The tokens without the braces around a single one.
+fn visible<'a>(tokens: Tokens<'a>) -> impl Iterator<Item = &'a Token<'a>> {
+    let mut skip = usize::MAX;
+    tokens.iter().enumerate().filter_map(move |(at, token)| {
+        if token.name == Name::OpenGroup && tokens.get(at + 2).is_some_and(|close| close.name == Name::CloseGroup) {
+            skip = at + 2;
+            return None;
+        }
+        (at != skip).then_some(token)
+    })
+}
+
+/// Whether two lines of tokens read the same: not counting case, spaces, and braces around a single token.
+pub(crate) fn same_text(a: Tokens<'_>, b: Tokens<'_>) -> bool {
+    let (mut left, mut right) = (visible(a), visible(b));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return true,
+            (Some(a), Some(b)) if a.same(b) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// A number that is the same for lines that read the same; others share it by chance alone.
+pub(crate) fn digest(tokens: Tokens<'_>) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut mix = |value: u32| hash = (hash ^ u64::from(value)).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+    for token in visible(tokens) {
+        mix(0x11_0000);
+        match token.kind {
+            _ if token.name.is_sign() => mix(0x12_0000 + token.name as u32),
+            Kind::Number => token.digits().for_each(|digit| mix(u32::from(digit))),
+            Kind::Command => token.text.chars().for_each(|character| mix(character as u32)),
+            _ => token.text.chars().for_each(|character| mix(lower(character) as u32)),
+        }
+    }
+    hash
+}
+
 /// Writes tokens as one line: lowercase, spaces only where two words or numbers meet, no braces around one token.
-pub(crate) fn render(tokens: &[Token]) -> String {
+pub(crate) fn render(tokens: Tokens<'_>) -> String {
     let mut line = String::new();
-    let mut last: Option<Kind> = None;
-    let mut skip_close = usize::MAX;
-    for (at, token) in tokens.iter().enumerate() {
-        if token.is_symbol("{") && tokens.get(at + 2).is_some_and(|close| close.is_symbol("}")) {
-            skip_close = at + 2;
-            continue;
-        }
-        if at == skip_close {
-            continue;
-        }
+    let mut last = None;
+    for token in visible(tokens) {
         let apart = match token.kind {
             Kind::Number => last == Some(Kind::Number),
             Kind::Word => matches!(last, Some(Kind::Word | Kind::Command)),
@@ -433,11 +403,17 @@ pub(crate) fn render(tokens: &[Token]) -> String {
         if apart {
             line.push(' ');
         }
-        if token.kind == Kind::Command {
-            line.push('\\');
-            line.push_str(&token.text);
-        } else {
-            line.extend(token.text.chars().flat_map(char::to_lowercase));
+        match token.kind {
+            _ if token.name.is_sign() => line.push_str(token.name.spelling()),
+            Kind::Number => token.digits().for_each(|digit| line.push(char::from(digit))),
+            Kind::Word => token.text.chars().for_each(|letter| line.push(lower(letter))),
+            Kind::Command if matches!(token.name, Name::Begin | Name::End) => {
+                line.push_str(token.name.spelling());
+                line.push('{');
+                line.push_str(token.text);
+                line.push('}');
+            }
+            Kind::Command | Kind::Symbol => line.push_str(token.text),
         }
         last = Some(token.kind);
     }
@@ -446,7 +422,7 @@ pub(crate) fn render(tokens: &[Token]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{render, tokenize};
+    use super::{digest, render, same_text, tokenize};
 
     #[test]
     fn one_spelling() {
@@ -457,15 +433,26 @@ mod tests {
             ("1,234,567", "1234567"),
             ("1{,}234", "1234"),
             ("1\\,234", "1234"),
-            ("\\{1,132\\}", "\\lbrace1,132\\rbrace"),
+            ("\\{1,132\\}", "\\{1,132\\}"),
             ("30^{\\circ}", "30\\degree"),
             ("x**2", "x^2"),
             ("**A**", "a"),
             ("\\left( 1 , 2\\right]", "(1,2]"),
+            ("\\left\\{1\\right.", "\\{1"),
             ("\\color{red}5", "5"),
             ("\\frac{1", "\\frac{1"),
+            ("x<=2", "x\\le2"),
+            ("9:00 a.m.", "9:00am"),
+            ("\\begin{array}{cc}1&2\\end{array}", "\\begin{array}1&2\\end{array}"),
+            ("2.5E-3 e", "2.5e-3e"),
+            ("\\", ""),
         ] {
-            assert_eq!(render(&tokenize(text)), expected, "{text}");
+            let tokens = tokenize(text);
+            assert_eq!(render(&tokens), expected, "{text}");
+            let again = tokenize(expected);
+            assert!(same_text(&tokens, &again), "{text}");
+            assert_eq!(digest(&tokens), digest(&again), "{text}");
         }
+        assert!(!same_text(&tokenize("x y"), &tokenize("xy")));
     }
 }

@@ -1,159 +1,293 @@
-//! A measure: a value with a unit after it. Splits the two and gives each unit one name.
-//! Knows which words are units, not how one unit converts to another.
+//! A measure: a value with a unit after it. Splits the two, gives each unit one name, and knows how units of one
+//! dimension convert, by exact decimals.
 
-use crate::token::{Kind, Token};
-use crate::words::{is_name, is_product};
+use crate::expression::{Expression, parse};
+use crate::names::Name;
+use crate::token::{Kind, Token, Tokens, digest};
+use crate::words::is_product;
 
-/// Units that differ in spelling only; the first is the name.
-#[rustfmt::skip]
-const SYNONYMS: [&[&str]; 30] = [
-    &["cm", "centimeter", "centimetre"], &["mm", "millimeter", "millimetre"], &["km", "kilometer", "kilometre"],
-    &["m", "meter", "metre"], &["in", "inch", "inche"], &["ft", "foot", "feet"], &["yd", "yard"], &["mi", "mile"],
-    &["s", "sec", "second"], &["min", "minute"], &["h", "hr", "hour"], &["day"], &["week"], &["month"],
-    &["year", "yr"], &["kg", "kilogram"], &["g", "gram"], &["mg", "milligram"], &["lb", "pound"],
-    &["oz", "ounce"], &["l", "liter", "litre"], &["ml", "milliliter", "millilitre"], &["j", "joule"],
-    &["n", "newton"], &["degree", "deg"], &["%", "percent", "pct"], &["dollar", "usd", "buck"], &["cent"],
-    &["unit"], &["mph"],
+/// Dimension and size of each unit, in the order of the names from [`Name::Metre`] on. Units of different kinds of one
+/// dimension, and those without a fixed ratio, have dimensions of their own.
+const SCALES: [(u8, &str); 39] = [
+    (b'L', "1"),
+    (b'L', "0.01"),
+    (b'L', "0.001"),
+    (b'L', "1000"),
+    (b'L', "0.0254"),
+    (b'L', "0.3048"),
+    (b'L', "0.9144"),
+    (b'L', "1609.344"),
+    (b'T', "1"),
+    (b'T', "60"),
+    (b'T', "3600"),
+    (b'T', "86400"),
+    (b'T', "604800"),
+    (b'Y', "1"),
+    (b'Y', "12"),
+    (b'M', "1"),
+    (b'M', "1000"),
+    (b'M', "0.001"),
+    (b'M', "453.59237"),
+    (b'M', "28.349523125"),
+    (b'V', "1"),
+    (b'V', "0.001"),
+    (b'D', "1"),
+    (b'D', "0.01"),
+    (b'E', "1"),
+    (b'%', "1"),
+    (b'G', "1"),
+    (b'J', "1"),
+    (b'N', "1"),
+    (b'W', "1"),
+    (b'U', "1"),
+    (b'K', "1"),
+    (b'C', "1"),
+    (b'F', "1"),
+    (b'H', "1"),
+    (b'P', "1"),
+    (b'1', "1"),
+    (b'1', "1"),
+    (b'1', "1"),
 ];
 
-/// Units of one letter; they need a space before them, else they are variables.
-const LETTERS: [&str; 14] = ["m", "s", "h", "g", "l", "j", "n", "k", "w", "v", "c", "f", "hz", "pa"];
+/// A value and what stands after it: a power of ten in words, and the unit.
+pub(crate) struct Measure<'a> {
+    pub(crate) value: Tokens<'a>,
+    pub(crate) scale: Option<&'static str>,
+    pub(crate) unit: Tokens<'a>,
+}
 
-const SCALES: [(&str, &str); 5] =
-    [("hundred", "2"), ("thousand", "3"), ("million", "6"), ("billion", "9"), ("trillion", "12")];
-
-/// A value and the name of its unit, empty when there is none.
-pub(crate) struct Measure {
-    pub(crate) value: Vec<Token>,
-    pub(crate) unit: String,
+/// A product of powers of dimensions, and the sizes of the units that it came from.
+#[derive(Default)]
+pub(crate) struct Unit {
+    dimensions: Vec<(u64, i32)>,
+    sizes: Vec<(&'static str, i32)>,
 }
 
 /// Splits a value from the unit after it. Without a number in front there is no unit.
-pub(crate) fn measure(tokens: &[Token]) -> Measure {
-    let tokens = without_currency(tokens);
-    let whole = || Measure { value: tokens.to_vec(), unit: String::new() };
+pub(crate) fn measure<'a>(tokens: Tokens<'a>) -> Measure<'a> {
+    if let [currency, value @ ..] = tokens
+        && value.first().is_some_and(Token::is_number)
+        && currency.kind == Kind::Word
+        && matches!(currency.name, Name::Currency | Name::Dollar | Name::Euro | Name::Pound)
+    {
+        return Measure { value, scale: None, unit: &tokens[..1] };
+    }
     let (mut depth, mut number) = (0usize, false);
     for (at, token) in tokens.iter().enumerate() {
-        if token.opens() {
+        if token.name.opens() {
             depth += 1;
-        } else if token.closes() {
+        } else if token.name.closes() {
             depth = depth.saturating_sub(1);
         }
-        number |= token.kind == Kind::Number || token.is_command("pi");
+        number |= token.is_number() || token.name == Name::Pi;
         if depth == 0 && number && starts_unit(tokens, at) {
-            return split_at(tokens, at).unwrap_or_else(whole);
+            let scale = token.name.power_of_ten();
+            let unit = &tokens[at + usize::from(scale.is_some())..];
+            if unit.iter().all(belongs) {
+                return Measure { value: &tokens[..at], scale, unit };
+            }
+            break;
         }
     }
-    whole()
+    Measure { value: tokens, scale: None, unit: &[] }
 }
 
-/// Whether two names of units are compatible: one missing, or both the same.
-pub(crate) fn compatible(a: &str, b: &str) -> bool {
-    a.is_empty() || b.is_empty() || a == b
-}
-
-fn without_currency(tokens: &[Token]) -> &[Token] {
-    match tokens {
-        [currency, number, ..]
-            if number.kind == Kind::Number && ["usd", "us", "rs"].iter().any(|word| currency.is_word(word)) =>
-        {
-            &tokens[1..]
+/// Values each with its unit, one after the other: `2 hours 30 minutes`.
+pub(crate) fn compound(tokens: Tokens<'_>) -> Option<(Expression, Unit)> {
+    let mut total: Option<(Expression, Unit)> = None;
+    for pair in tokens.chunks(2) {
+        let [value, unit] = pair else { return None };
+        if !value.is_number() || unit.kind != Kind::Word || !unit_name(unit).is_unit() {
+            return None;
         }
-        _ => tokens,
+        let unit = Unit::of(&pair[1..]);
+        let part = unit.apply(parse(&pair[..1])?);
+        total = Some(match total {
+            Some((sum, known)) if known.same_dimensions(&unit) => (sum.joined(part, false), known),
+            Some(_) => return None,
+            None => (part, unit),
+        });
     }
+    total.filter(|_| tokens.len() > 2)
 }
 
-fn starts_unit(tokens: &[Token], at: usize) -> bool {
+fn starts_unit(tokens: Tokens<'_>, at: usize) -> bool {
     let token = &tokens[at];
-    match token.kind {
-        Kind::Symbol => token.text == "%",
-        Kind::Command => {
-            let angle = |token: &Token| crate::functions::function(&token.text).is_some();
-            token.text == "degree" && !tokens[..at].iter().any(angle)
-        }
-        Kind::Word => {
-            let word = token.text.to_lowercase();
-            if is_name(&word) || matches!(word.as_str(), "and" | "or" | "to" | "x") {
-                return false;
-            }
-            let letters = word.chars().count();
-            if letters == 1 || LETTERS.contains(&word.as_str()) {
-                return token.spaced && LETTERS.contains(&word.as_str());
-            }
-            SCALES.iter().any(|(scale, _)| *scale == word)
-                || SYNONYMS.iter().any(|names| names.contains(&singular(&word).as_str()))
-                || (token.spaced && !is_product(&word, true))
-                || (letters >= 4 && !is_product(&word, false))
-        }
-        Kind::Number => false,
+    match token.name {
+        Name::Percent => return true,
+        Name::Degree => return !tokens[..at].iter().any(|token| token.name.function().is_some()),
+        Name::And | Name::Or | Name::To => return false,
+        _ if token.kind != Kind::Word => return false,
+        name if name.power_of_ten().is_some() => return true,
+        Name::Sec => return token.spaced && at + 1 == tokens.len(),
+        name if name.is_function_or_constant() => return false,
+        _ => {}
+    }
+    if token.text.chars().nth(1).is_none() {
+        return token.spaced && token.name.is_unit();
+    }
+    unit_name(token).is_unit()
+        || (token.spaced && !is_product(token.text, true))
+        || (token.text.chars().nth(3).is_some() && !is_product(token.text, false))
+}
+
+/// Whether it may be a part of a unit.
+fn belongs(token: &Token<'_>) -> bool {
+    match token.name {
+        Name::And | Name::Or => false,
+        Name::OpenGroup | Name::CloseGroup | Name::Open | Name::Close | Name::Dot | Name::Percent | Name::Degree => true,
+        Name::Power | Name::Slash | Name::Times | Name::Minus => true,
+        _ => matches!(token.kind, Kind::Word | Kind::Number),
     }
 }
 
-fn split_at(tokens: &[Token], at: usize) -> Option<Measure> {
-    let (value, rest) = tokens.split_at(at);
-    let mut value = value.to_vec();
-    let mut rest = rest;
-    let scale = rest.first().and_then(|first| SCALES.iter().find(|(scale, _)| first.is_word(scale)));
-    if let Some((_, exponent)) = scale {
-        let power = [(Kind::Symbol, "*"), (Kind::Number, "10"), (Kind::Symbol, "^"), (Kind::Number, exponent)];
-        value.extend(power.map(|(kind, text)| Token::new(kind, text)));
-        rest = &rest[1..];
+/// The name of a unit in the singular or the plural.
+fn unit_name(token: &Token<'_>) -> Name {
+    match token.name {
+        Name::Sec => Name::Second,
+        Name::None => singular(token.text).map_or(Name::None, Name::of),
+        name => name,
     }
-    let mut unit = String::new();
-    for token in rest {
-        match (token.kind, token.text.as_str()) {
-            (Kind::Word, text) => {
-                let word = text.to_lowercase();
-                if matches!(word.as_str(), "and" | "or") {
-                    return None;
+}
+
+fn singular(word: &str) -> Option<&str> {
+    let stem = word.strip_suffix(['s', 'S'])?;
+    (stem.len() > 1 && !stem.ends_with(['s', 'S'])).then_some(stem)
+}
+
+impl Unit {
+    pub(crate) fn of(tokens: Tokens<'_>) -> Self {
+        let (mut unit, mut divides, mut power, mut raised, mut sign) = (Self::default(), 1, 1, false, 1);
+        for token in tokens {
+            match token.name {
+                Name::Slash => divides = -1,
+                Name::Square => power = 2,
+                Name::Cubic => power = 3,
+                Name::Power => (raised, sign) = (true, 1),
+                Name::Minus if raised => sign = -1,
+                _ if token.is_number() => {
+                    let times = token.digits().fold(0i32, |n, digit| (10 * n + i32::from(digit & 15)).min(1000)) * sign;
+                    if let (Some(dimension), Some(size)) = (unit.dimensions.last_mut(), unit.sizes.last_mut()) {
+                        dimension.1 *= times;
+                        size.1 *= times;
+                    }
+                    raised = false;
                 }
-                unit.push_str(name(&singular(&word)));
-                unit.push(' ');
+                Name::Percent | Name::Degree => unit.push(token, divides),
+                _ if token.kind == Kind::Word => {
+                    unit.push(token, divides * power);
+                    power = 1;
+                }
+                _ => {}
             }
-            (Kind::Symbol, "{" | "}" | ".") => {}
-            (Kind::Symbol, "%") => unit.push_str("% "),
-            (Kind::Command, "degree") => unit.push_str("degree "),
-            (Kind::Symbol, "^" | "/" | "*" | "-" | "(" | ")") | (Kind::Number, _) => unit.push_str(&token.text),
-            _ => return None,
         }
+        // `square units`, `degrees Celsius`: a mark that means nothing of its own.
+        if power != 1 {
+            unit.push(&Token::new(Kind::Word, "unit"), power);
+        }
+        unit
     }
-    Some(Measure { value, unit: unit.trim_end().to_string() })
-}
 
-/// The first name of a unit's synonyms.
-fn name(word: &str) -> &str {
-    SYNONYMS.iter().find(|names| names.contains(&word)).map_or(word, |names| names[0])
-}
+    fn push(&mut self, token: &Token<'_>, power: i32) {
+        let scale = unit_name(token).unit().and_then(|at| SCALES.get(at));
+        // `degrees Celsius` are no angle.
+        if matches!(scale, Some((b'C' | b'F' | b'K', _))) && self.dimensions.last() == Some(&(u64::from(b'G'), 1)) {
+            self.dimensions.pop();
+            self.sizes.pop();
+        }
+        let (dimension, size) = match scale {
+            Some((dimension, size)) => (u64::from(*dimension), *size),
+            None => {
+                let token = Token { text: singular(token.text).unwrap_or(token.text), ..*token };
+                (digest(std::slice::from_ref(&token)), "1")
+            }
+        };
+        self.dimensions.push((dimension, power));
+        self.sizes.push((size, power));
+    }
 
-fn singular(word: &str) -> String {
-    match word.strip_suffix('s') {
-        Some(stem) if stem.len() > 1 && !stem.ends_with('s') => stem.to_string(),
-        _ => word.to_string(),
+    pub(crate) fn is_none(&self) -> bool {
+        self.dimensions.is_empty()
+    }
+
+    pub(crate) fn is_percent(&self) -> bool {
+        self.dimensions == [(u64::from(b'%'), 1)]
+    }
+
+    /// How often a dimension divides or multiplies.
+    fn power_of(&self, dimension: u64) -> i32 {
+        self.dimensions.iter().filter(|(known, _)| *known == dimension).map(|(_, power)| power).sum()
+    }
+
+    pub(crate) fn same_dimensions(&self, other: &Self) -> bool {
+        let all = self.dimensions.len() + other.dimensions.len() <= 24;
+        all && self.dimensions.iter().chain(&other.dimensions).all(|(dimension, _)| {
+            self.power_of(*dimension) == other.power_of(*dimension)
+        })
+    }
+
+    pub(crate) fn same_sizes(&self, other: &Self) -> bool {
+        self.sizes == other.sizes
+    }
+
+    /// The value in units of size 1.
+    pub(crate) fn apply(&self, value: Expression) -> Expression {
+        self.sizes.iter().fold(value, |value, (size, power)| value.scaled(size, *power))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::measure;
+    use super::{SCALES, Unit, compound, measure};
+    use crate::names::Name;
     use crate::token::{render, tokenize};
+
+    #[test]
+    fn every_unit_has_a_size() {
+        assert_eq!(Name::OtherUnit.unit(), Some(SCALES.len()));
+    }
 
     #[test]
     fn values_and_units() {
         for (text, value, unit) in [
             ("5 cm", "5", "cm"),
-            ("70students", "70", "student"),
-            ("12\\text{ feet}", "12", "ft"),
-            ("30 m/s", "30", "m /s"),
-            ("5 square units", "5", "square unit"),
-            ("2.5 million", "2.5*10^6", ""),
+            ("70students", "70", "students"),
+            ("12\\text{ feet}", "12", "feet"),
+            ("30 m/s", "30", "m/s"),
+            ("5 square units", "5", "square units"),
             ("40\\%", "40", "%"),
             ("2x", "2x", ""),
             ("3 x", "3x", ""),
-            ("USD 5.10", "5.10", ""),
+            ("USD 5.10", "5.10", "usd"),
             ("x+1", "x+1", ""),
+            ("5 sec", "5", "sec"),
+            ("2 sec x", "2sec x", ""),
         ] {
-            let measure = measure(&tokenize(text));
-            assert_eq!((render(&measure.value).as_str(), measure.unit.as_str()), (value, unit), "{text}");
+            let tokens = tokenize(text);
+            let measure = measure(&tokens);
+            assert_eq!((render(measure.value), render(measure.unit)), (value.to_string(), unit.to_string()), "{text}");
         }
+    }
+
+    #[test]
+    fn units_that_agree() {
+        for (a, b, same) in [
+            ("cm^2", "square centimeters", true),
+            ("m/s", "metres per second", true),
+            ("m s^{-1}", "m/s", true),
+            ("m/s", "m/s^2", false),
+            ("m", "m^2", false),
+            ("cm", "m", true),
+            ("apples", "apple", true),
+            ("apples", "pears", false),
+            ("degrees Celsius", "\\degree C", true),
+            ("kg", "s", false),
+        ] {
+            let (left, right) = (tokenize(a), tokenize(b));
+            assert_eq!(Unit::of(&left).same_dimensions(&Unit::of(&right)), same, "{a} {b}");
+        }
+        assert!(compound(&tokenize("2 hours 30 minutes")).is_some());
+        assert!(compound(&tokenize("2 hours 30 cm")).is_none() && compound(&tokenize("2 hours")).is_none());
     }
 }

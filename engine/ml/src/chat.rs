@@ -1,16 +1,17 @@
 //! Chats to token ids: the model's chat template, its tokenizer, and its image processor together. One `<|image_pad|>`
-//! of the template becomes as many as the image has features.
+//! of the template becomes as many as the image has features; one that a message's text writes out stays text.
 
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
 use std::sync::Arc;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind, context};
-use serde_json::{Value, json};
-
-use crate::config::ModelConfig;
+use self::template::Template;
+use crate::config::{CONFIG_FILE, ModelConfig};
 use crate::image::ImageProcessor;
-use crate::tokenizer::{TOKENIZER_CONFIG_FILE, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use crate::types::{Example, ImagePatches, Message, ModelFiles, Part, Prompt};
 use crate::{Error, Result};
 
@@ -19,7 +20,7 @@ use crate::{Error, Result};
 pub struct Processor {
     tokenizer: Tokenizer,
     images: Option<Images>,
-    template: Environment<'static>,
+    template: Template,
     max_positions: usize,
 }
 
@@ -27,6 +28,8 @@ pub struct Processor {
 struct Images {
     processor: ImageProcessor,
     token: u32,
+    /// The text that the tokenizer makes `token` of.
+    token_text: String,
     merge_unit: usize,
 }
 
@@ -39,12 +42,19 @@ impl Processor {
         let config = ModelConfig::load(files)?;
         let tokenizer = Tokenizer::load(files, &config.eos_tokens)?;
         let images = match (&config.vision, config.image_token) {
-            (Some(vision), Some(token)) => {
-                Some(Images { processor: ImageProcessor::load(files, vision)?, token, merge_unit: vision.merge_unit() })
-            }
+            (Some(vision), Some(token)) => Some(Images {
+                processor: ImageProcessor::load(files, vision)?,
+                token,
+                token_text: tokenizer.token_text(token).ok_or_else(|| {
+                    let message = format!("`image_token_id` is {token}, expected a token of the tokenizer");
+                    Error::model_file(CONFIG_FILE, message)
+                })?,
+                merge_unit: vision.merge_unit(),
+            }),
             _ => None,
         };
-        Ok(Processor { tokenizer, images, template: load_template(files)?, max_positions: config.text.max_positions })
+        let template = Template::load(files)?;
+        Ok(Processor { tokenizer, images, template, max_positions: config.text.max_positions })
     }
 
     /// The same processor with another upper bound on the pixels of an image.
@@ -58,15 +68,19 @@ impl Processor {
 
     /// A chat as the model's input. With `add_generation_prompt` it ends where the assistant's answer begins.
     ///
+    /// The ids are those of the whole text tokenised at once, as transformers does it. Special tokens that a message's text
+    /// writes out become those tokens, as there; only an image token does not, where the model sees images: it is spelled
+    /// with ordinary tokens, and places of images are the template's alone.
+    ///
     /// # Errors
-    /// When the template refuses the messages, an image cannot be used, or the text itself holds image tokens.
+    /// When the template refuses the messages or an image cannot be used.
     pub fn encode(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Prompt> {
         let images = self.process_images(messages)?;
-        let text = self.render(messages, add_generation_prompt)?;
-        let mut rest = images.iter();
-        let tokens = self.expand(self.tokenizer.encode(&text)?, &mut rest)?;
-        self.expect_all_used(rest.len())?;
-        Ok(Prompt { tokens, images })
+        let rendered = self.template.render(messages, add_generation_prompt, self.guarded())?;
+        let tokens = self.tokenize(&rendered.text, rendered.mark.encode_utf8(&mut [0; 4]))?;
+        let copies = self.copies(&tokens, &images)?;
+        let repeat = |(token, copies): (u32, usize)| std::iter::repeat_n(token, copies);
+        Ok(Prompt { tokens: tokens.into_iter().zip(copies).flat_map(repeat).collect(), images })
     }
 
     /// A prompt and the answer to be learned: the completion's tokens and the end of the turn are the targets.
@@ -74,35 +88,37 @@ impl Processor {
     /// # Errors
     /// When the tokenizer fails.
     pub fn encode_completion(&self, prompt: &Prompt, completion: &str) -> Result<Example> {
-        let mut tokens = self.tokenizer.encode(completion)?;
+        let mut tokens = self.tokenize(completion, self.guarded().unwrap_or_default())?;
         tokens.push(self.tokenizer.end_of_turn());
         Ok(Example::from_completion(prompt, &tokens))
     }
 
-    /// A whole chat to be learned: the targets are each assistant turn's content and the end of the turn. Turns are
-    /// tokenised apart from what surrounds them, as they are when the model writes them.
+    /// A whole chat to be learned: the ids of [`Processor::encode`], and as targets each assistant turn from after its
+    /// header to its end (for ChatML the content, `<|im_end|>` and the newline), as TRL sets labels. Where the template has
+    /// `{% generation %}` blocks, they say what is learned.
     ///
     /// # Errors
     /// As [`Processor::encode`]; also when no turn is the assistant's, or the template rewrites earlier turns.
     pub fn encode_conversation(&self, messages: &[Message]) -> Result<Example> {
         let images = self.process_images(messages)?;
-        let full = self.render(messages, false)?;
-        let mut example = Example { images: images.clone(), ..Example::default() };
-        let mut rest = images.iter();
-        let mut append = |text: &str, learned: bool| -> Result<()> {
-            let tokens = self.expand(self.tokenizer.encode(text)?, &mut rest)?;
-            example.loss_mask.resize(example.tokens.len() + tokens.len(), learned);
-            example.tokens.extend(tokens);
-            Ok(())
+        let rendered = self.template.render(messages, false, self.guarded())?;
+        let learned = match rendered.learned {
+            Some(learned) => learned,
+            None => self.assistant_spans(messages, &rendered.text)?,
         };
-        let mut written = 0;
-        for (start, end) in self.assistant_spans(messages, &full)? {
-            append(&full[written..start], false)?;
-            append(&full[start..end], true)?;
-            written = end;
+        if learned.is_empty() {
+            return Err(Error::chat("no message has the role `assistant`, so there is nothing to learn"));
         }
-        append(&full[written..], false)?;
-        self.expect_all_used(rest.len())?;
+        let places = self.tokenize_with_places(&rendered.text, rendered.mark.encode_utf8(&mut [0; 4]))?;
+        let tokens: Vec<u32> = places.iter().map(|(token, _)| *token).collect();
+        let mut example = Example::default();
+        for ((token, place), copies) in places.into_iter().zip(self.copies(&tokens, &images)?) {
+            // A token that reaches into a turn is learned, as in transformers.
+            let learned = learned.iter().any(|turn| place.start < turn.end && turn.start < place.end);
+            example.tokens.extend(std::iter::repeat_n(token, copies));
+            example.loss_mask.resize(example.tokens.len(), learned);
+        }
+        example.images = images;
         Ok(example)
     }
 
@@ -119,11 +135,7 @@ impl Processor {
     /// # Errors
     /// When the template refuses the messages.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let failed = |error: minijinja::Error| Error::chat(format!("the chat template failed: {error:#}"));
-        let messages: Vec<Value> = messages.iter().map(template_form).collect();
-        let template = self.template.get_template("chat").map_err(failed)?;
-        let messages = minijinja::Value::from(Serde(messages));
-        template.render(context! { messages, add_generation_prompt }).map_err(failed)
+        Ok(self.template.render(messages, add_generation_prompt, None)?.text)
     }
 
     /// The tokenizer.
@@ -166,207 +178,84 @@ impl Processor {
         }
     }
 
-    /// Puts one image token per feature where the template wrote one per image.
-    fn expand<'a>(
-        &self,
-        tokens: Vec<u32>,
-        images: &mut impl ExactSizeIterator<Item = &'a Arc<ImagePatches>>,
-    ) -> Result<Vec<u32>> {
-        let Some(settings) = &self.images else { return Ok(tokens) };
-        let mut expanded = Vec::with_capacity(tokens.len());
-        for token in tokens {
-            let copies = if token == settings.token {
-                let image = images.next().ok_or_else(|| {
-                    Error::chat("there are more image tokens than images: the text itself may hold none")
-                })?;
-                image.patches() / settings.merge_unit
-            } else {
-                1
-            };
-            expanded.extend(std::iter::repeat_n(token, copies));
+    /// The text that messages may hold without meaning the token.
+    fn guarded(&self) -> Option<&str> {
+        self.images.as_ref().map(|images| images.token_text.as_str())
+    }
+
+    /// The ids of a text in which `mark` stands for an image token that is only text.
+    fn tokenize(&self, text: &str, mark: &str) -> Result<Vec<u32>> {
+        if mark.is_empty() || !text.contains(mark) {
+            return self.tokenizer.encode(text);
         }
-        Ok(expanded)
+        Ok(self.tokenize_with_places(text, mark)?.into_iter().map(|(token, _)| token).collect())
     }
 
-    fn expect_all_used(&self, left: usize) -> Result<()> {
-        if left == 0 { Ok(()) } else { Err(Error::chat(format!("the chat template left out {left} image(s)"))) }
+    /// As [`Processor::tokenize`], with the bytes of the text that each token stands for.
+    fn tokenize_with_places(&self, text: &str, mark: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let mut places = Vec::new();
+        let mut start = 0;
+        for (index, piece) in text.split(mark).enumerate() {
+            if index > 0 {
+                places.extend(self.spelled()?.into_iter().map(|token| (token, start..start + mark.len())));
+                start += mark.len();
+            }
+            let tokens = self.tokenizer.encode_with_places(piece)?.into_iter();
+            places.extend(tokens.map(|(token, place)| (token, start + place.start..start + place.end)));
+            start += piece.len();
+        }
+        Ok(places)
     }
 
-    /// Where in the rendered chat each assistant turn's content and end mark lie, in bytes.
-    fn assistant_spans(&self, messages: &[Message], full: &str) -> Result<Vec<(usize, usize)>> {
-        let end_mark = self.tokenizer.token_text(self.tokenizer.end_of_turn()).unwrap_or_default();
+    /// The image token's text in ordinary tokens: cut in two, it is not recognised.
+    fn spelled(&self) -> Result<Vec<u32>> {
+        let text = self.guarded().unwrap_or_default();
+        let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+        Ok([self.tokenizer.encode(first)?, self.tokenizer.encode(rest)?].concat())
+    }
+
+    /// How often each token stands in the model's input: an image's token as often as the image has features.
+    fn copies(&self, tokens: &[u32], images: &[Arc<ImagePatches>]) -> Result<Vec<usize>> {
+        let Some(settings) = &self.images else { return Ok(vec![1; tokens.len()]) };
+        let written = tokens.iter().filter(|token| **token == settings.token).count();
+        if written != images.len() {
+            return Err(Error::chat(format!(
+                "the chat template wrote {written} image tokens for {} images: expected one for each",
+                images.len()
+            )));
+        }
+        let mut images = images.iter().map(|image| image.patches() / settings.merge_unit);
+        Ok(tokens.iter().map(|token| if *token == settings.token { images.next().unwrap_or(1) } else { 1 }).collect())
+    }
+
+    /// Where in the rendered chat the assistant's turns lie, in bytes: after the header that a generation prompt writes, to
+    /// the end.
+    fn assistant_spans(&self, messages: &[Message], full: &str) -> Result<Vec<Range<usize>>> {
         let mut spans = Vec::new();
         for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
-            let before = self.render(&messages[..index], true)?;
-            let through = self.render(&messages[..=index], false)?;
-            let fits = full.starts_with(&through) && through.starts_with(&before);
-            let end = through.get(before.len()..).and_then(|turn| turn.rfind(&end_mark)).filter(|_| fits);
-            let Some(end) = end else {
+            let render = |count: usize, prompt: bool| self.template.render(&messages[..count], prompt, self.guarded());
+            let (before, prompt, through) = (render(index, false)?, render(index, true)?, render(index + 1, false)?);
+            let (before, through) = (before.text, through.text);
+            // A generation prompt may write more than the header, such as an opened `<think>`, with which the content may
+            // begin, too: what both write before any content is the header.
+            let mut other = messages[..=index].to_vec();
+            other[index].content = vec![Part::Text('\u{FDEF}'.to_string())];
+            let other = self.template.render(&other, false, self.guarded())?;
+            let start = common_prefix(&prompt.text, &other.text);
+            if !full.starts_with(&through) || start < before.len() || through.get(..start) != other.text.get(..start) {
                 let message = format!(
-                    "message {index}: the chat template does not write an assistant turn as its generation prompt, \
-                     the content and `{end_mark}`, so what is to be learned cannot be told"
+                    "message {index}: the chat template writes the turns before it otherwise when more follow, so what is \
+                     to be learned cannot be told: expected a template with `{{% generation %}}` blocks"
                 );
                 return Err(Error::chat(message));
-            };
-            spans.push((before.len(), before.len() + end + end_mark.len()));
-        }
-        if spans.is_empty() {
-            return Err(Error::chat("no message has the role `assistant`, so there is nothing to learn"));
+            }
+            spans.push(start..through.len());
         }
         Ok(spans)
     }
 }
 
-/// A message as templates expect it: plain text where there are no images, a list of parts where there are.
-fn template_form(message: &Message) -> Value {
-    let text_only = message.content.iter().all(|part| matches!(part, Part::Text(_)));
-    let content = if text_only {
-        let texts = message.content.iter().filter_map(|part| match part {
-            Part::Text(text) => Some(text.as_str()),
-            Part::Image(_) => None,
-        });
-        Value::String(texts.collect())
-    } else {
-        let parts = message.content.iter().map(|part| match part {
-            Part::Text(text) => json!({"type": "text", "text": text}),
-            Part::Image(_) => json!({"type": "image"}),
-        });
-        Value::Array(parts.collect())
-    };
-    json!({"role": message.role, "content": content})
-}
-
-/// Finds the template and sets the engine up as transformers does.
-fn load_template(files: &ModelFiles) -> Result<Environment<'static>> {
-    let (file, source) = template_source(files)?;
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.map_err(|error| Error::chat(error.to_string()))?);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_function("raise_exception", |message: String| -> std::result::Result<String, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-    });
-    environment
-        .add_template_owned("chat", source)
-        .map_err(|error| Error::model_file(file, format!("the chat template cannot be parsed: {error:#}")))?;
-    Ok(environment)
-}
-
-fn template_source(files: &ModelFiles) -> Result<(&'static str, String)> {
-    const TEMPLATE_FILE: &str = "chat_template.jinja";
-    if let Some(bytes) = files.read(TEMPLATE_FILE)? {
-        let source = String::from_utf8(bytes)
-            .map_err(|error| Error::model_file(TEMPLATE_FILE, format!("expected UTF-8 text: {error}")))?;
-        return Ok((TEMPLATE_FILE, source));
-    }
-    for file in ["chat_template.json", TOKENIZER_CONFIG_FILE] {
-        let Some(settings) = files.read_json(file)? else { continue };
-        match settings.get("chat_template") {
-            Some(Value::String(source)) => return Ok((file, source.clone())),
-            Some(Value::Array(list)) => {
-                let named = |name: &str| list.iter().find(|entry| entry["name"] == name);
-                if let Some(source) = named("default").and_then(|entry| entry["template"].as_str()) {
-                    return Ok((file, source.to_owned()));
-                }
-            }
-            _ => {}
-        }
-    }
-    Err(Error::MissingFile { file: TEMPLATE_FILE.to_owned(), purpose: "encoding chats".to_owned() })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use safetensors::SafeTensors;
-
-    use super::*;
-
-    fn reference(name: &str) -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference").join(name)
-    }
-
-    fn processor() -> Processor {
-        Processor::load(&ModelFiles::from_folder(&reference("model/tiny")).unwrap()).unwrap()
-    }
-
-    fn expected() -> Value {
-        let path = reference("model/expected/tiny/expected.json");
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-    }
-
-    /// The messages of a reference case, whose images are named by file.
-    fn messages(value: &Value) -> Vec<Message> {
-        Message::from_json(value, &mut |name| {
-            let path = reference("images/png").join(format!("{name}.png"));
-            std::fs::read(&path).map_err(|error| Error::read(path, error))
-        })
-        .unwrap()
-    }
-
-    #[test]
-    fn texts_become_the_tokens_of_transformers() {
-        let processor = processor();
-        for case in expected()["tokenizer_cases"].as_array().unwrap() {
-            let ids = processor.tokenizer().encode(case["text"].as_str().unwrap()).unwrap();
-            let theirs: Vec<u32> =
-                case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
-            assert_eq!(ids, theirs, "{case}");
-            assert_eq!(processor.tokenizer().decode(&ids, false).unwrap(), case["decoded"].as_str().unwrap());
-        }
-    }
-
-    #[test]
-    fn chats_become_the_tokens_of_transformers() {
-        let processor = processor();
-        for (name, case) in expected()["cases"].as_object().unwrap() {
-            let path = reference("model/expected/tiny").join(format!("{name}.safetensors"));
-            // Not every case's tensors are kept.
-            let Ok(bytes) = std::fs::read(path) else { continue };
-            let tensors = SafeTensors::deserialize(&bytes).unwrap();
-            let integers = |name: &str| -> Vec<i64> {
-                let data = tensors.tensor(name).unwrap().data();
-                data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()
-            };
-            let (ids, mask, labels) = (integers("input_ids"), integers("attention_mask"), integers("labels"));
-            let width = tensors.tensor("input_ids").unwrap().shape()[1];
-            for (row, chat) in case["messages"].as_array().unwrap().iter().enumerate() {
-                let chat = messages(chat);
-                assert_eq!(processor.render(&chat, false).unwrap(), case["rendered"][row].as_str().unwrap());
-                let example = processor.encode_conversation(&chat).unwrap();
-                let places = row * width..(row + 1) * width;
-                let kept: Vec<usize> = places.filter(|place| mask[*place] == 1).collect();
-                let theirs: Vec<u32> = kept.iter().map(|place| ids[*place] as u32).collect();
-                assert_eq!(example.tokens, theirs, "{name}");
-                assert_eq!(processor.encode(&chat, false).unwrap().tokens, theirs, "{name}");
-                // There the newline after the end of a turn is learned too.
-                let newline = processor.tokenizer().encode("\n").unwrap()[0];
-                for (index, place) in kept.iter().enumerate() {
-                    let learned = labels[*place] >= 0 && theirs[index] != newline;
-                    assert_eq!(example.loss_mask[index], learned, "{name}: token {index}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_prompt_and_its_completion_are_the_whole_chat() {
-        let processor = processor();
-        let chat = [Message::text("user", "How many?"), Message::text("assistant", "Two: \\boxed{2}.")];
-        let prompt = processor.encode(&chat[..1], true).unwrap();
-        let example = processor.encode_completion(&prompt, "Two: \\boxed{2}.").unwrap();
-        let whole = processor.encode_conversation(&chat).unwrap();
-        assert_eq!(whole.tokens[..example.tokens.len()], example.tokens);
-        assert_eq!(whole.loss_mask[..example.tokens.len()], example.loss_mask);
-        assert_eq!(example.tokens.last(), Some(&processor.end_of_turn()));
-        let target = &example.tokens[prompt.tokens.len()..];
-        assert_eq!(processor.decode(target).unwrap(), "Two: \\boxed{2}.");
-    }
-
-    #[test]
-    fn image_tokens_in_the_text_are_refused() {
-        let chat = [Message::text("user", "a<|image_pad|>b")];
-        assert!(processor().encode(&chat, true).unwrap_err().to_string().contains("more image tokens than images"));
-    }
+/// The bytes with which both texts begin, whole characters.
+fn common_prefix(left: &str, right: &str) -> usize {
+    left.chars().zip(right.chars()).take_while(|(left, right)| left == right).map(|(left, _)| left.len_utf8()).sum()
 }

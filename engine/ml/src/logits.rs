@@ -10,7 +10,9 @@ use serde_json::Value as Json;
 
 use crate::chat::Processor;
 use crate::model::{Model, Padding, Sequence};
-use crate::types::{Message, ModelFiles};
+use crate::stop::Stop;
+use crate::types::{Message, ModelFiles, Part};
+use crate::weights::Storage;
 use crate::{Error, Result};
 
 /// The logits of the model in `files` for a chat in the OpenAI form (`image_url.url`: a path, relative to `folder`, or a data
@@ -22,8 +24,12 @@ use crate::{Error, Result};
 /// A model or a chat that cannot be used.
 pub fn logits_of_chat(files: &ModelFiles, chat: &Json, folder: &Path, device: &Device) -> Result<Vec<u8>> {
     let messages = Message::from_json(chat, &mut |url| load(url, folder))?;
-    let prompt = Processor::load(files)?.encode(&messages, false)?;
-    let model = Model::load(files, device)?;
+    if messages.is_empty() {
+        return Err(Error::chat("the chat holds no message"));
+    }
+    let processor = Processor::load(files)?;
+    let prompt = processor.encode(&messages, false).map_err(|error| name_image(error, &messages, &processor))?;
+    let model = Model::load_until(files, device, Storage::Automatic, Stop::NEVER)?;
     let images: Vec<_> = prompt.images.iter().map(AsRef::as_ref).collect();
     let features = model.encode_images(&images)?;
     let order: Vec<usize> = (0..images.len()).collect();
@@ -45,14 +51,50 @@ pub fn logits_of_chat(files: &ModelFiles, chat: &Json, folder: &Path, device: &D
         .map_err(|error| Error::input(format!("the logits cannot be written as safetensors: {error}")))
 }
 
+/// An image's error with the message and the part that hold the image.
+fn name_image(error: Error, messages: &[Message], processor: &Processor) -> Error {
+    if !matches!(error, Error::Image { .. }) {
+        return error;
+    }
+    for (index, message) in messages.iter().enumerate() {
+        for (part_index, part) in message.content.iter().enumerate() {
+            let Part::Image(file) = part else { continue };
+            if let Err(Error::Image { message }) = processor.process_image(file) {
+                return Error::image(format!("part {part_index} of message {index}: {message}"));
+            }
+        }
+    }
+    error
+}
+
 fn load(url: &str, folder: &Path) -> Result<Vec<u8>> {
     if let Some(data) = url.strip_prefix("data:") {
-        let encoded = data.split_once(";base64,").map(|(_, encoded)| encoded);
-        let encoded = encoded.ok_or_else(|| Error::chat("a data URI holds no `;base64,` part"))?;
+        let expected = "expected `data:image/png;base64,` or `data:image/jpeg;base64,` and the file in base64";
+        let (kind, encoded) =
+            data.split_once(',').ok_or_else(|| Error::chat(format!("the data URI has no comma: {expected}")))?;
+        if !kind.ends_with(";base64") {
+            return Err(Error::chat(format!("the data URI begins with `data:{}`: {expected}", shortened(kind))));
+        }
+        // Line breaks are allowed in base64, as in mail.
+        let encoded: String = encoded.chars().filter(|character| !character.is_ascii_whitespace()).collect();
         return BASE64_STANDARD
             .decode(encoded)
-            .map_err(|error| Error::chat(format!("a data URI is no base64: {error}")));
+            .map_err(|error| Error::chat(format!("the data URI is damaged: {error}; {expected}")));
+    }
+    if let Some((scheme @ ("http" | "https"), _)) = url.split_once("://") {
+        let message =
+            format!("`{}` is on the network: `{scheme}` is not fetched, expected a path or a data URI", shortened(url));
+        return Err(Error::chat(message));
     }
     let path = folder.join(url.strip_prefix("file://").unwrap_or(url));
     std::fs::read(&path).map_err(|error| Error::read(&path, error))
+}
+
+/// The beginning of a text that may be very long.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }

@@ -1,5 +1,7 @@
 //! Text to token ids and back, by a model's `tokenizer.json`. Knows nothing of chats and images.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 use crate::types::ModelFiles;
@@ -57,6 +59,17 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(|error| Error::tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// As [`Tokenizer::encode`], with the bytes of the text that each token stands for. A character of several tokens is
+    /// named by each of them.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let encoding = self.inner.encode(text, false).map_err(|error| Error::tokenizer(error.to_string()))?;
+        let places = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
+        Ok(encoding.get_ids().iter().copied().zip(places).collect())
     }
 
     /// The text of token ids. Bytes that form no character become the replacement character.

@@ -1,13 +1,11 @@
 //! The data that passes between the parts of the crate: messages, prompts, examples, and where a model's files lie.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::stop::Stop;
 use crate::{Error, Result};
 
 /// One turn of a chat.
@@ -57,7 +55,8 @@ impl Message {
                 .iter()
                 .enumerate()
                 .map(|(part_index, part)| {
-                    Part::from_json(part, load)?.ok_or_else(|| {
+                    let part = Part::from_json(part, load).map_err(|error| in_part(&error, part_index, index))?;
+                    part.ok_or_else(|| {
                         Error::chat(format!(
                             "part {part_index} of message {index}: expected `{{\"type\": \"text\", \"text\": ...}}` or \
                              `{{\"type\": \"image_url\", \"image_url\": {{\"url\": ...}}}}`"
@@ -71,6 +70,15 @@ impl Message {
         };
         Ok(Message { role: role.to_owned(), content })
     }
+}
+
+/// An error with the part and the message that it came from.
+fn in_part(error: &Error, part: usize, message: usize) -> Error {
+    let reason = match error {
+        Error::Chat { message } => message.clone(),
+        other => other.to_string(),
+    };
+    Error::chat(format!("part {part} of message {message}: {reason}"))
 }
 
 impl Part {
@@ -208,25 +216,6 @@ impl ModelFiles {
     /// When it is missing or cannot be read.
     pub fn require(&self, name: &str, purpose: &str) -> Result<Vec<u8>> {
         self.read(name)?.ok_or_else(|| Error::MissingFile { file: name.to_owned(), purpose: purpose.to_owned() })
-    }
-
-    /// As [`ModelFiles::require`], for large files: `stop` is asked between pieces.
-    ///
-    /// # Errors
-    /// As [`ModelFiles::require`], and [`Error::Stopped`] after a stop.
-    pub fn require_until(&self, name: &str, purpose: &str, stop: Stop<'_>) -> Result<Vec<u8>> {
-        const PIECE: u64 = 64 << 20;
-        let missing = || Error::MissingFile { file: name.to_owned(), purpose: purpose.to_owned() };
-        let path = self.files.get(name).ok_or_else(missing)?;
-        let failed = |error| Error::read(path, error);
-        let mut file = std::fs::File::open(path).map_err(failed)?;
-        let mut bytes = Vec::with_capacity(file.metadata().map_err(failed)?.len() as usize);
-        loop {
-            stop.check()?;
-            if file.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(failed)? == 0 {
-                return Ok(bytes);
-            }
-        }
     }
 
     /// A file as JSON, or nothing when the model has no such file.

@@ -6,9 +6,12 @@ use wasmtime::ResourceLimiter;
 use crate::limits::Limits;
 
 /// Instances, tables and memories of a store. A component of several libraries, such as Python's, has some dozen.
-const INSTANCES_MAX: usize = 64;
+pub(crate) const INSTANCES_MAX: usize = 64;
 const TABLES_MAX: usize = 64;
 const MEMORIES_MAX: usize = 8;
+/// The elements that a table has room for in an engine's pool: one more than the default of the option `table-elements`.
+/// Nodes that allow as many or more have no pool.
+pub(crate) const TABLE_ELEMENTS_POOLED: usize = 200_001;
 /// Times that memories and tables may grow.
 const GROWTHS_MAX: usize = 1_000_000;
 /// Lines that may be logged, and their bytes.
@@ -113,7 +116,10 @@ impl ResourceLimiter for Caps {
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         self.count_growth()?;
-        if maximum.is_some_and(|maximum| desired > maximum) {
+        // A table in a pool seems to declare the pool's size. What is beyond that is beyond the cap too, wherever the table is.
+        let pooled = self.table.cap < TABLE_ELEMENTS_POOLED;
+        let declared = maximum.filter(|maximum| !pooled || *maximum < TABLE_ELEMENTS_POOLED);
+        if declared.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
         if !self.table.grow(current, desired) {

@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ruminate_flow::digest::Digest;
 use ruminate_flow::event::Cancel;
 use wasmtime::component::{ComponentExportIndex, HasSelf, Instance, InstancePre, Linker, TypedFunc};
-use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 use self::bindings::Guest;
 use self::bindings::exports::ruminate::plugin::lifecycle::GuestIndices as Lifecycle;
 use self::bindings::ruminate::plugin::{logging, types};
 use crate::call::{self, CallError};
 use crate::caps::{Caps, Exceeded};
-use crate::compiled;
+use crate::compiled::{self, Fault};
 use crate::contract::{self, World};
+use crate::engines::{self, Home, Storage};
 use crate::error::PluginError;
 use crate::limits::{self, Limits, Patience, SETUP_FUEL};
 use crate::schema::ConfigSchema;
@@ -70,7 +71,7 @@ pub(crate) struct Plugin {
 
 /// A linked component and where its functions are.
 struct Start {
-    engine: Engine,
+    home: Home,
     linked: InstancePre<HostState>,
     lifecycle: Lifecycle,
     world: World,
@@ -137,32 +138,43 @@ impl logging::Host for HostState {
 impl Plugin {
     /// The plugin in the file at `path`, whose bytes have this `digest`. Compiled once per digest, kind of engine and process.
     pub(crate) fn open(path: &Path, digest: Digest, limits: &Limits) -> Result<Arc<Plugin>, PluginError> {
-        type Opened = Mutex<HashMap<(Digest, usize, bool), Arc<Plugin>>>;
+        type Opened = Mutex<HashMap<(Digest, usize, bool, Storage), Arc<Plugin>>>;
         static OPENED: OnceLock<Opened> = OnceLock::new();
         let mut opened = OPENED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (digest, limits.stack_bytes, limits.need_clock());
+        // Only the speed depends on the size.
+        let storage = Storage::of(std::fs::metadata(path).map_or(0, |file| file.len()), limits);
+        let key = (digest, limits.stack_bytes, limits.need_clock(), storage);
         if let Some(plugin) = opened.get(&key) {
             return Ok(Arc::clone(plugin));
         }
         let read = || std::fs::read(path).map_err(|source| PluginError::Read { path: path.to_owned(), source });
-        let plugin = Arc::new(Plugin::load_with(limits, digest, &read)?);
+        let plugin = Arc::new(Plugin::load_with(limits, storage, digest, &read)?);
         opened.insert(key, Arc::clone(&plugin));
         Ok(plugin)
     }
 
     /// Checks and compiles a component and asks what it is. `read` gives the bytes, of which `digest` is the digest.
     pub(crate) fn load(digest: Digest, read: &dyn Fn() -> Result<Vec<u8>, PluginError>) -> Result<Plugin, PluginError> {
-        Plugin::load_with(&Limits::for_check(), digest, read)
+        Plugin::load_with(&Limits::for_check(), Storage::System, digest, read)
     }
 
-    /// The same for an engine that these limits need.
+    /// The same for an engine that these limits need, with this storage or, if it is too small, the system's.
     pub(crate) fn load_with(
         limits: &Limits,
+        storage: Storage,
         digest: Digest,
         read: &dyn Fn() -> Result<Vec<u8>, PluginError>,
     ) -> Result<Plugin, PluginError> {
-        let engine = &limits::engine(limits)?;
-        let component = compiled::component(engine, digest, read)?;
+        let home = engines::engine(limits, storage)?;
+        let engine = &home.engine;
+        let component = match compiled::component(engine, digest, read) {
+            Ok(component) => component,
+            Err(Fault::NoRoom) if storage != Storage::System => {
+                return Plugin::load_with(limits, Storage::System, digest, read);
+            }
+            Err(Fault::NoRoom) => return Err(PluginError::Engine("no room for the plugin".to_owned())),
+            Err(Fault::Plugin(error)) => return Err(error),
+        };
         let world = contract::check_names(engine, &component)?;
         let names = contract::names(engine, &component);
         let mut linker = Linker::new(engine);
@@ -171,7 +183,7 @@ impl Plugin {
         let lifecycle = Lifecycle::new(&linked).map_err(link_error)?;
         let function = component.get_export_index(None, world.function());
         let function = function.ok_or_else(|| type_error(&format!("no export `{}`", world.function())))?;
-        let start = Start { engine: engine.clone(), linked, lifecycle, world, function };
+        let start = Start { home, linked, lifecycle, world, function };
         let limits = Limits { stack_bytes: limits.stack_bytes, ..Limits::for_check() };
         let info = limits::on_thread(&limits, || start.describe(&limits))??;
         let schema = info.config_schema.as_deref().map(ConfigSchema::parse).transpose();
@@ -186,6 +198,7 @@ impl Plugin {
     /// [`CallError::Refused`] if the plugin does not take it; else why it could not be asked.
     pub(crate) fn configure(&self, config: &str, limits: &Limits) -> Result<Setup, CallError> {
         let ask = || {
+            let _place = self.start.home.place();
             let mut store = self.start.store(limits, &Cancel::default());
             self.start.configured(config, limits, &mut store).map(|(_, setup)| setup)
         };
@@ -203,6 +216,7 @@ impl Plugin {
         limits: &Limits,
         cancel: &Cancel,
     ) -> (Result<Answers, CallError>, Log) {
+        let _place = self.start.home.place();
         let mut store = self.start.store(limits, cancel);
         // The same start went well when the graph was checked: whatever breaks it now is the machine's doing.
         let started =
@@ -270,6 +284,7 @@ impl Start {
 
     /// Starts the plugin once, checks the types of its functions and asks what it is.
     fn describe(&self, limits: &Limits) -> Result<Info, PluginError> {
+        let _place = self.home.place();
         let mut store = self.store(limits, &Cancel::default());
         let start_error = |error: CallError| PluginError::Start(setup_reason(&error));
         let instance = attempt(&mut store, limits, Budget::setup(limits), |store| self.linked.instantiate(store))
@@ -281,10 +296,11 @@ impl Start {
         attempt(&mut store, limits, Budget::setup(limits), |store| lifecycle.call_describe(store)).map_err(start_error)
     }
 
+    /// What an instance lives in, on a place of [`Home::place`].
     fn store(&self, limits: &Limits, cancel: &Cancel) -> Store<HostState> {
         let patience = Patience::new(cancel.clone());
         let state = HostState { caps: Caps::new(limits), log: Log::default(), patience };
-        let mut store = Store::new(&self.engine, state);
+        let mut store = Store::new(&self.home.engine, state);
         store.limiter(|state| &mut state.caps);
         store.epoch_deadline_callback(|mut context| {
             let patience = &mut context.data_mut().patience;

@@ -4,6 +4,7 @@
 mod error;
 mod limits;
 mod caps;
+mod engines;
 mod frames;
 mod call;
 mod signature;

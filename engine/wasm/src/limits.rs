@@ -1,13 +1,12 @@
-//! What holds a plugin in: engines with deterministic settings, fuel, an epoch deadline, a stack. What caps memory and
-//! tables is in `caps`. Knows nothing of records or worlds.
+//! What holds a plugin in: fuel, a deadline, threads with a stack. What caps memory and tables is in `caps`; the engines that
+//! count and look at the clock are in `engines`. Knows nothing of records or worlds.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
 use ruminate_flow::event::Cancel;
-use wasmtime::{Config, Engine};
 
 use crate::error::PluginError;
 
@@ -29,11 +28,11 @@ pub(crate) struct Limits {
 }
 
 /// The length of an epoch.
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// The default of [`Limits::stack_bytes`].
 pub(crate) const STACK_BYTES: usize = 512 << 10;
 /// What the host's own frames may need on top of the plugin's.
-const HOST_STACK_BYTES: usize = 2 << 20;
+pub(crate) const HOST_STACK_BYTES: usize = 2 << 20;
 /// The most fuel that is burned within seconds whatever it is burned on. The default of the option `fuel`.
 const FUEL_SOON_BURNED: u64 = 100_000_000;
 /// Fuel for starting an instance and configuring it; it does not count as a record's.
@@ -61,52 +60,6 @@ impl Limits {
             setup_timeout: SETUP_TIMEOUT,
         }
     }
-}
-
-/// The engines of this process, by the size of their stack and whether they look at the clock.
-static ENGINES: Mutex<BTreeMap<(usize, bool), Engine>> = Mutex::new(BTreeMap::new());
-
-/// The engine for these limits. One clock ticks for all engines until the process ends.
-///
-/// # Errors
-/// A machine that wasmtime does not support.
-pub(crate) fn engine(limits: &Limits) -> Result<Engine, PluginError> {
-    static CLOCK: OnceLock<Result<(), String>> = OnceLock::new();
-    let clock = CLOCK.get_or_init(|| {
-        let thread = std::thread::Builder::new().name("plugin-clock".to_owned()).spawn(|| {
-            loop {
-                std::thread::sleep(TICK);
-                ENGINES.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(Engine::increment_epoch);
-            }
-        });
-        thread.map(drop).map_err(|error| format!("no thread for the clock: {error}"))
-    });
-    clock.clone().map_err(PluginError::Engine)?;
-    let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (limits.stack_bytes, limits.need_clock());
-    if let Some(engine) = engines.get(&key) {
-        return Ok(engine.clone());
-    }
-    let engine = Engine::new(&config(limits)).map_err(|error| PluginError::Engine(format!("{error:#}")))?;
-    engines.insert(key, engine.clone());
-    Ok(engine)
-}
-
-/// Everything that could make two machines differ is off or pinned. wasmtime is built without threads, and concurrency
-/// is switched off here.
-fn config(limits: &Limits) -> Config {
-    let mut config = Config::new();
-    config
-        .consume_fuel(true)
-        .epoch_interruption(limits.need_clock())
-        .cranelift_nan_canonicalization(true)
-        .wasm_relaxed_simd(false)
-        .wasm_component_model(true)
-        .concurrency_support(false)
-        .max_wasm_stack(limits.stack_bytes)
-        // Not used, but not allowed to be smaller.
-        .async_stack_size(limits.stack_bytes.max(HOST_STACK_BYTES));
-    config
 }
 
 /// So many threads whose stacks hold the plugin's frames and the host's, kept for the next records: to start threads for every hand-out costs the fast plugins a tenth.

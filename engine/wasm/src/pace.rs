@@ -11,7 +11,7 @@ const CALM_MAX: u32 = 4096;
 /// How long the engine should wait for the outcome of a hand-out: what is under way is lost when a run is stopped.
 const HAND_OUT: Duration = Duration::from_millis(500);
 /// The most calls' worth of records in one hand-out.
-const HAND_OUT_CALLS_MAX: usize = 8;
+const HAND_OUT_CALLS_MAX: usize = 16;
 
 /// The pace of one plugin with one config.
 pub(crate) struct Pace {
@@ -128,12 +128,12 @@ mod tests {
         let pace = Pace::new(256);
         assert_eq!(pace.hand_out(), 256);
         pace.took(256, Duration::from_millis(1));
-        assert_eq!(pace.hand_out(), 2048);
+        assert_eq!(pace.hand_out(), 4096);
         pace.took(256, Duration::from_secs(1));
         assert_eq!(pace.hand_out(), 128);
         pace.took(1, Duration::from_secs(1000));
         assert_eq!(pace.hand_out(), 64);
         pace.took(0, Duration::ZERO);
-        assert_eq!(pace.hand_out(), 2048);
+        assert_eq!(pace.hand_out(), 4096);
     }
 }

@@ -93,6 +93,17 @@ impl Store {
                 }
                 Ok(digest)
             }
+            FileContent::Move(source) => {
+                let unreadable = || StageError::io("read", source);
+                let mut file = File::open(source).map_err(unreadable())?;
+                let digest = Digest::of_reader(&mut file).map_err(unreadable())?;
+                if self.verified(&Store::blob_file(&digest))? {
+                    fs::remove_file(source).map_err(failed_write(source))?;
+                } else {
+                    self.adopt(source, &file, &self.blob_path(&digest))?;
+                }
+                Ok(digest)
+            }
         }
     }
 

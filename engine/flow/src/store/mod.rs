@@ -195,6 +195,19 @@ impl Store {
         Ok(())
     }
 
+    /// Gives a written file of the scratch folder, open as `file`, the name `path` once its bytes are on the disk, and remembers
+    /// it as whole.
+    fn adopt(&self, source: &Path, file: &File, path: &Path) -> Result<(), StageError> {
+        file.sync_all().map_err(failed_write(path))?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed_write(folder))?;
+        }
+        fs::rename(source, path).map_err(failed_write(path))?;
+        lock(&self.notes).noted.remove(path);
+        self.remember(path, file);
+        Ok(())
+    }
+
     /// Writes a file whole or not at all.
     fn write_atomic(
         &self,

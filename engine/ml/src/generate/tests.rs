@@ -4,8 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use burn::tensor::Device;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 use super::*;
-use crate::types::ModelFiles;
+use crate::model::{Padding, Sequence};
+use crate::types::{ImagePatches, ModelFiles};
 
 fn model() -> Model {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/model/tiny");
@@ -13,7 +18,7 @@ fn model() -> Model {
 }
 
 fn sampling() -> Sampling {
-    Sampling { temperature: 0.8, top_p: 0.95, top_k: None, max_new_tokens: 16, stop_tokens: vec![492, 17, 220] }
+    Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::greedy(16, &[492, 17, 220]) }
 }
 
 /// A model so narrow that the products of a few rows are small ones.
@@ -56,6 +61,129 @@ fn check_company(model: &Model) {
     }
 }
 
+/// Requests of random lengths, sample counts and company, workers and budgets: always the same samples.
+#[test]
+fn random_mixtures_give_the_same_samples() {
+    let model = model();
+    let sampling = Sampling { repetition_penalty: 1.1, top_k: Some(40), ..sampling() };
+    let base = prompts(&model);
+    let shown = base[1].clone();
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    let mut all: Vec<(Prompt, Vec<u64>)> = Vec::new();
+    for number in 0..14 {
+        let mut prompt = base[random.random_range(0..base.len())].clone();
+        prompt.tokens.extend((0..random.random_range(0..20)).map(|place| (number * 53 + place * 7) % 400));
+        all.push((prompt, (0..random.random_range(1..6)).map(|seed| number as u64 * 10 + seed).collect()));
+    }
+    // The same image in another allocation, and one that differs in a single number.
+    let copy = |change: f32| {
+        let mut pixels = shown.images[0].pixels.clone();
+        pixels[7] += change;
+        Prompt { tokens: shown.tokens.clone(), images: vec![Arc::new(ImagePatches { pixels, grid: [1, 4, 4] })] }
+    };
+    all.push((copy(0.0), vec![1, 2]));
+    all.push((copy(0.5), vec![1, 2]));
+    let request = |(prompt, seeds): &'static (Prompt, Vec<u64>)| Request { prompt, seeds };
+    let all: &'static Vec<(Prompt, Vec<u64>)> = Box::leak(Box::new(all));
+    let expected: Vec<Vec<Generation>> =
+        all.iter().map(|one| generate(&model, &[request(one)], &sampling, 1, Stop::NEVER).unwrap().remove(0)).collect();
+    for (workers, bytes) in [(1, KEY_VALUE_BYTES), (3, KEY_VALUE_BYTES), (2, 0), (1, 60_000)] {
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        for place in (1..order.len()).rev() {
+            order.swap(place, random.random_range(0..=place));
+        }
+        order.truncate(random.random_range(8..=all.len()));
+        let requests: Vec<Request<'_>> = order.iter().map(|number| request(&all[*number])).collect();
+        let together = generate_within(&model, &requests, &sampling, workers, bytes, Stop::NEVER).unwrap();
+        for (number, found) in order.iter().zip(&together) {
+            assert_eq!(*found, expected[*number], "request {number} with {workers} workers in {bytes} bytes");
+        }
+    }
+}
+
+#[test]
+fn one_completion_comes_token_by_token() {
+    let model = model();
+    let prompts = prompts(&model);
+    for prompt in &prompts {
+        let request = Request { prompt, seeds: &[9] };
+        let whole = generate(&model, &[request], &sampling(), 1, Stop::NEVER).unwrap().remove(0).remove(0);
+        let mut seen = Vec::new();
+        let mut on_token = |token, logprob| {
+            seen.push((token, logprob));
+            true
+        };
+        let one = generate_one(&model, prompt, 9, &sampling(), Stop::NEVER, &mut on_token).unwrap();
+        assert_eq!(one, whole);
+        assert_eq!(seen, one.tokens.iter().copied().zip(one.logprobs.iter().copied()).collect::<Vec<_>>());
+    }
+    let endless = Sampling { stop_tokens: Vec::new(), ..sampling() };
+    let mut left = 3;
+    let mut on_token = |_, _| {
+        left -= 1;
+        left > 0
+    };
+    let ended = generate_one(&model, &prompts[0], 9, &endless, Stop::NEVER, &mut on_token).unwrap();
+    assert_eq!((ended.tokens.len(), ended.finished), (3, false));
+}
+
+#[test]
+fn a_completion_ends_where_the_context_does() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/model/tiny");
+    let mut files = ModelFiles::from_folder(&folder).unwrap();
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&files.require("config.json", "the test").unwrap()).unwrap();
+    config["max_position_embeddings"] = 20.into();
+    let path = std::env::temp_dir().join(format!("ruminate-context-{}.json", std::process::id()));
+    std::fs::write(&path, config.to_string()).unwrap();
+    files.files.insert("config.json".to_owned(), path.clone());
+    let model = Model::load(&files, &Device::flex()).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let prompt = |length| Prompt { tokens: (0..length).collect(), images: Vec::new() };
+    let sampling = Sampling::greedy(100, &[]);
+    let complete = |prompt: &Prompt| generate(&model, &[Request { prompt, seeds: &[1, 2] }], &sampling, 1, Stop::NEVER);
+    for generation in &complete(&prompt(14)).unwrap()[0] {
+        assert_eq!((generation.tokens.len(), generation.finished), (6, false));
+    }
+    assert_eq!(complete(&prompt(19)).unwrap()[0][0].tokens.len(), 1);
+    for (length, expected) in [(20, "leaves no room for an answer in the model's 20"), (0, "the prompt holds no token")]
+    {
+        let message = complete(&prompt(length)).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn settings_out_of_range_are_refused_by_name() {
+    let greedy = || Sampling::greedy(1, &[]);
+    for (sampling, name) in [
+        (Sampling { temperature: f32::NAN, ..greedy() }, "temperature"),
+        (Sampling { temperature: -0.1, ..greedy() }, "temperature"),
+        (Sampling { temperature: f32::INFINITY, ..greedy() }, "temperature"),
+        (Sampling { top_p: 0.0, ..greedy() }, "top_p"),
+        (Sampling { top_p: 1.1, ..greedy() }, "top_p"),
+        (Sampling { top_p: f32::NAN, ..greedy() }, "top_p"),
+        (Sampling { top_k: Some(0), ..greedy() }, "top_k"),
+        (Sampling { repetition_penalty: 0.0, ..greedy() }, "repetition_penalty"),
+        (Sampling { repetition_penalty: f32::NAN, ..greedy() }, "repetition_penalty"),
+        (Sampling::greedy(0, &[]), "max_new_tokens"),
+    ] {
+        let message = sampling.check().unwrap_err().to_string();
+        assert!(message.contains(&format!("option `{name}`")), "{message}");
+    }
+    assert!(Sampling { top_k: Some(usize::MAX), ..greedy() }.check().is_ok());
+}
+
+#[test]
+fn nothing_to_sample_gives_nothing() {
+    let model = narrow_model();
+    let prompts = prompts(&model);
+    assert!(generate(&model, &[], &sampling(), 2, Stop::NEVER).unwrap().is_empty());
+    let requests = [Request { prompt: &prompts[0], seeds: &[] }, Request { prompt: &prompts[2], seeds: &[4] }];
+    let made = generate(&model, &requests, &sampling(), 2, Stop::NEVER).unwrap();
+    assert_eq!(made.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1]);
+}
+
 #[test]
 fn a_stop_ends_sampling_before_the_next_token() {
     let model = narrow_model();
@@ -79,7 +207,7 @@ fn log_probabilities_are_those_of_the_forward_pass() {
         let features = model.no_images();
         let sequence = Sequence { tokens: &tokens, images: &[] };
         let batch = model.batch(&[sequence], &features, Padding::Right).unwrap();
-        let hidden = model.hidden(&batch, &features, None).unwrap();
+        let hidden = model.hidden(&batch, &features).unwrap();
         let logits = model.logits(hidden) / sampling().temperature;
         let logprobs = burn::tensor::activation::log_softmax(logits, 1).into_data();
         let logprobs: Vec<f32> = logprobs.iter::<f32>().collect();
@@ -89,31 +217,4 @@ fn log_probabilities_are_those_of_the_forward_pass() {
             assert!((logprob - other).abs() < 1e-5, "{logprob} and {other}");
         }
     }
-}
-
-#[test]
-fn truncation_keeps_the_most_likely() {
-    let weights = [1.0, 4.0, 2.0, 2.0, 1.0];
-    let sampling = |top_p, top_k| Sampling { top_p, top_k, ..Sampling::greedy(1, &[]) };
-    assert_eq!(candidates(&weights, 10.0, &sampling(0.5, None)), [1, 2]);
-    assert_eq!(candidates(&weights, 10.0, &sampling(0.39, None)), [1]);
-    assert_eq!(candidates(&weights, 10.0, &sampling(1.0, Some(3))), [1, 2, 3]);
-    let flat = vec![1.0; 5000];
-    assert_eq!(candidates(&flat, 5000.0, &sampling(0.5, None)).len(), 2500);
-}
-
-#[test]
-fn draws_follow_the_distribution() {
-    let mut random = ChaCha8Rng::seed_from_u64(1);
-    let sampling = Sampling { temperature: 1.0, ..Sampling::greedy(1, &[]) };
-    let logits = [0.1f32.ln(), 0.6f32.ln(), 0.3f32.ln()];
-    let mut counts = [0; 3];
-    for _ in 0..10_000 {
-        let (token, logprob) = draw(&logits, None, &sampling, &mut random).unwrap();
-        counts[token as usize] += 1;
-        assert!((logprob - logits[token as usize]).abs() < 1e-5);
-    }
-    assert!((900..1100).contains(&counts[0]) && (5850..6150).contains(&counts[1]), "{counts:?}");
-    assert_ne!(draw(&[0.0, 9.0], Some(1), &sampling, &mut random).unwrap().0, 1);
-    assert!(draw(&[f32::NAN, 1.0], None, &sampling, &mut random).is_err());
 }

@@ -9,19 +9,20 @@ use super::kernels::attention::{Visibility, attention_weights};
 use super::kernels::gated::swiglu;
 use super::kernels::norm::rms_norm;
 pub(super) use super::kernels::rotary::{Heads, Projected, Rotary};
+use super::weight::Weight;
 use crate::device::is_cpu;
 
 /// `x W^T + b`.
 #[derive(Clone, Debug)]
 pub(super) struct Linear {
-    pub(super) weight: Tensor<2>,
+    pub(super) weight: Weight,
     pub(super) bias: Option<Tensor<1>>,
 }
 
 impl Linear {
     /// A layer whose values are still to be put in by a visitor.
     pub(super) fn empty(bias: bool, device: &Device) -> Self {
-        Linear { weight: Tensor::zeros([1, 1], device), bias: bias.then(|| Tensor::zeros([1], device)) }
+        Linear { weight: Weight::empty(device), bias: bias.then(|| Tensor::zeros([1], device)) }
     }
 
     pub(super) fn visit(&mut self, path: &str, visitor: &mut dyn Visitor) {
@@ -32,7 +33,7 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        let output = product(input, &self.weight);
+        let output = self.weight.product(input);
         match &self.bias {
             Some(bias) => add_bias(output, bias),
             None => output,

@@ -6,12 +6,15 @@
 
 mod backward;
 mod batch;
+mod decode;
+pub mod half;
 pub(crate) mod kernels;
 mod layers;
 pub mod parameters;
 pub mod positions;
 mod text;
 mod vision;
+mod weight;
 
 #[cfg(test)]
 mod reference_tests;
@@ -23,17 +26,19 @@ use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 
 pub use self::backward::{ImagesKept, Keep, ParameterGradients, TextKept};
 pub use self::batch::{Batch, Padding, Sequence};
+pub(crate) use self::decode::{Encoded, Prefix, Rows, Shown, exponentials};
 use self::kernels::attention::Visibility;
 use self::layers::{Heads, Rotary};
 pub use self::parameters::Parameter;
 use self::positions::text_angles;
-pub(crate) use self::text::KvCache;
 use self::text::TextModel;
 use self::vision::{VisionTower, indices};
+use self::weight::Weight;
 use crate::config::ModelConfig;
 use crate::stop::Stop;
 use crate::types::{ImagePatches, ModelFiles};
-use crate::{Error, Result, weights};
+use crate::weights::{self, Storage};
+use crate::{Error, Result};
 
 /// A model. A copy shares the tensors.
 #[derive(Clone, Debug)]
@@ -42,6 +47,8 @@ pub struct Model {
     device: Device,
     visual: Option<VisionTower>,
     text: TextModel,
+    /// Whether the matrices are laid out by columns; see [`Model::laid_out_for_sampling`].
+    for_sampling: bool,
 }
 
 /// The features of images one after the other. They carry the gradients of the vision tower, so sequences that share
@@ -69,7 +76,7 @@ impl ImageFeatures {
 /// Goes through a model's parameters in the order of [`parameters::specs`].
 pub(crate) trait Visitor {
     /// A weight or an embedding table.
-    fn matrix(&mut self, name: &str, tensor: &mut Tensor<2>);
+    fn matrix(&mut self, name: &str, weight: &mut Weight);
     /// A bias or a scale.
     fn vector(&mut self, name: &str, tensor: &mut Tensor<1>);
 }
@@ -78,37 +85,43 @@ pub(crate) trait Visitor {
 struct Replace<'a>(&'a mut dyn FnMut(&str, Parameter) -> Parameter);
 
 impl Visitor for Replace<'_> {
-    fn matrix(&mut self, name: &str, tensor: &mut Tensor<2>) {
-        match (self.0)(name, Parameter::Matrix(tensor.clone())) {
-            Parameter::Matrix(new) => *tensor = new,
+    fn matrix(&mut self, name: &str, weight: &mut Weight) {
+        let old = match &*weight {
+            Weight::Full(tensor) => Parameter::Matrix(tensor.clone()),
+            Weight::Half(matrix) => Parameter::Half(matrix.clone()),
+        };
+        *weight = match (self.0)(name, old) {
+            Parameter::Matrix(tensor) => Weight::Full(tensor),
+            Parameter::Half(matrix) => Weight::Half(matrix),
             Parameter::Vector(_) => panic!("`{name}` is a matrix and was to be replaced by a vector"),
-        }
+        };
     }
 
     fn vector(&mut self, name: &str, tensor: &mut Tensor<1>) {
         match (self.0)(name, Parameter::Vector(tensor.clone())) {
             Parameter::Vector(new) => *tensor = new,
-            Parameter::Matrix(_) => panic!("`{name}` is a vector and was to be replaced by a matrix"),
+            Parameter::Matrix(_) | Parameter::Half(_) => {
+                panic!("`{name}` is a vector and was to be replaced by a matrix")
+            }
         }
     }
 }
 
 impl Model {
-    /// Loads a model, or draws one when `files.init` is a seed.
+    /// Loads a model in f32, or draws one when `files.init` is a seed.
     ///
     /// # Errors
     /// When `config.json` or the weights are missing or unusable.
     pub fn load(files: &ModelFiles, device: &Device) -> Result<Self> {
-        Self::load_until(files, device, Stop::NEVER)
+        Self::load_until(files, device, Storage::F32, Stop::NEVER)
     }
 
-    /// As [`Model::load`]; `stop` is asked between pieces of a file and between tensors.
+    /// As [`Model::load`], with the storage that is asked for; `stop` is asked between pieces of a file and between tensors.
     ///
     /// # Errors
     /// As [`Model::load`], and [`Error::Stopped`] after a stop.
-    pub fn load_until(files: &ModelFiles, device: &Device, stop: Stop<'_>) -> Result<Self> {
-        let config = ModelConfig::load(files)?;
-        let parameters = weights::load(files, &config, device, stop)?;
+    pub fn load_until(files: &ModelFiles, device: &Device, storage: Storage, stop: Stop<'_>) -> Result<Self> {
+        let (config, parameters) = weights::load(files, ModelConfig::load(files)?, device, storage, stop)?;
         Ok(Self::from_parameters(config, parameters, device))
     }
 
@@ -119,6 +132,7 @@ impl Model {
             visual: config.vision.as_ref().map(|vision| VisionTower::empty(vision, device)),
             text: TextModel::empty(&config.text, device),
             config: Arc::new(config),
+            for_sampling: false,
         };
         let mut values = values.into_iter();
         model.map_parameters(&mut |name, empty| match values.next() {
@@ -148,6 +162,11 @@ impl Model {
             parameter
         });
         all
+    }
+
+    /// The number of values of all parameters.
+    pub fn values(&self) -> usize {
+        parameters::specs(&self.config).iter().map(|spec| spec.dims.iter().product::<usize>()).sum()
     }
 
     /// Puts what `replace` makes of each parameter in its place, in the order of [`Model::parameters`].
@@ -232,7 +251,7 @@ impl Model {
     /// # Errors
     /// When the batch was laid out for other features.
     pub fn forward(&self, batch: &Batch, features: &ImageFeatures) -> Result<Tensor<3>> {
-        let hidden = self.hidden(batch, features, None)?;
+        let hidden = self.hidden(batch, features)?;
         Ok(hidden.reshape([batch.rows, batch.width, self.config.text.hidden_size]))
     }
 
@@ -241,17 +260,12 @@ impl Model {
         self.text.logits(hidden)
     }
 
-    /// Final hidden states `[rows * width, hidden]`; a cache keeps the keys and values.
-    pub(crate) fn hidden(
-        &self,
-        batch: &Batch,
-        features: &ImageFeatures,
-        cache: Option<&mut KvCache>,
-    ) -> Result<Tensor<2>> {
+    /// Final hidden states `[rows * width, hidden]`.
+    pub(crate) fn hidden(&self, batch: &Batch, features: &ImageFeatures) -> Result<Tensor<2>> {
         let embedded = self.embedded(batch, features)?;
         let rotary = self.rotary(&batch.positions);
         let visibility = Visibility::new(batch.starts.clone(), batch.width);
-        Ok(self.text.forward(embedded, batch.rows, &rotary, &visibility, cache))
+        Ok(self.text.forward(embedded, batch.rows, &rotary, &visibility))
     }
 
     /// What goes into the decoder, `[rows * width, hidden]`: embeddings of tokens, and features where images stand.
@@ -269,15 +283,6 @@ impl Model {
             }
             (Some(_), None) => Err(Error::input("the batch holds images, but there are no image features")),
         }
-    }
-
-    /// Final hidden states `[rows, hidden]` of one more token per row of the cache.
-    pub(crate) fn next_hidden(&self, tokens: &[u32], positions: &[u32], cache: &mut KvCache) -> Tensor<2> {
-        let tokens: Vec<i64> = tokens.iter().map(|token| i64::from(*token)).collect();
-        let positions: Vec<[u32; 3]> = positions.iter().map(|position| [*position; 3]).collect();
-        let visibility = Visibility::new(vec![0; tokens.len()], 1);
-        let embedded = self.text.embed(integers(&tokens, &self.device));
-        self.text.forward(embedded, tokens.len(), &self.rotary(&positions), &visibility, Some(cache))
     }
 
     fn rotary(&self, positions: &[[u32; 3]]) -> Rotary {

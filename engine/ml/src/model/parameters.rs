@@ -1,8 +1,11 @@
 //! Parameters by name: the one table of what tensors a model has, under which names they are saved, and how they are
 //! drawn. Knows nothing of files.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
+use super::half::HalfMatrix;
 use crate::config::{ModelConfig, TextConfig, VisionConfig};
 
 /// One tensor that is learned. Gradients, masters and moments of it have the same shape.
@@ -10,6 +13,8 @@ use crate::config::{ModelConfig, TextConfig, VisionConfig};
 pub enum Parameter {
     /// A weight, `[out, in]`, or an embedding table, `[vocabulary, width]`.
     Matrix(Tensor<2>),
+    /// The same in the 16 bits in which it was saved: a constant, for inference.
+    Half(HalfMatrix),
     /// A bias or the scale of a norm.
     Vector(Tensor<1>),
 }
@@ -31,13 +36,14 @@ impl Parameter {
     pub fn dims(&self) -> Vec<usize> {
         match self {
             Parameter::Matrix(tensor) => tensor.dims().to_vec(),
+            Parameter::Half(matrix) => matrix.dims().to_vec(),
             Parameter::Vector(tensor) => tensor.dims().to_vec(),
         }
     }
 
     /// Whether it has two dimensions. Weight decay is usually for these alone.
     pub fn is_matrix(&self) -> bool {
-        matches!(self, Parameter::Matrix(_))
+        matches!(self, Parameter::Matrix(_) | Parameter::Half(_))
     }
 
     /// The number of values.
@@ -45,15 +51,15 @@ impl Parameter {
         self.dims().iter().product()
     }
 
-    /// All values in row-major order, `[elements]`.
+    /// All values in f32 and row-major order, `[elements]`.
     pub fn flat(&self) -> Tensor<1> {
-        match self {
-            Parameter::Matrix(tensor) => {
-                let [rows, columns] = tensor.dims();
-                tensor.clone().reshape([rows * columns])
-            }
-            Parameter::Vector(tensor) => tensor.clone(),
-        }
+        let matrix = match self {
+            Parameter::Matrix(tensor) => tensor.clone(),
+            Parameter::Half(matrix) => matrix.widened(),
+            Parameter::Vector(tensor) => return tensor.clone(),
+        };
+        let [rows, columns] = matrix.dims();
+        matrix.reshape([rows * columns])
     }
 
     /// A parameter of this one's shape with other values, `[elements]`.
@@ -61,6 +67,7 @@ impl Parameter {
     pub fn from_flat(&self, values: Tensor<1>) -> Parameter {
         match self {
             Parameter::Matrix(tensor) => Parameter::Matrix(values.reshape(tensor.dims())),
+            Parameter::Half(matrix) => Parameter::Matrix(values.reshape(matrix.dims())),
             Parameter::Vector(_) => Parameter::Vector(values),
         }
     }
@@ -70,19 +77,32 @@ impl Parameter {
         self.flat().into_data().iter::<f32>().collect()
     }
 
+    /// The values of places `range` in row-major order, on the host. Copies no others.
+    ///
+    /// # Panics
+    /// When there are fewer values.
+    pub fn values_in(&self, range: Range<usize>) -> Vec<f32> {
+        match self {
+            Parameter::Half(matrix) => matrix.values(range),
+            _ => self.flat().slice([range]).into_data().iter::<f32>().collect(),
+        }
+    }
+
     /// The same values as a constant without autodiff.
     #[must_use]
     pub fn constant(self) -> Parameter {
         match self {
             Parameter::Matrix(tensor) => Parameter::Matrix(tensor.without_autodiff()),
+            Parameter::Half(_) => self,
             Parameter::Vector(tensor) => Parameter::Vector(tensor.without_autodiff()),
         }
     }
 
-    /// The same values as a fresh leaf whose gradient is kept.
+    /// The same values in f32 as a fresh leaf whose gradient is kept.
     #[must_use]
     pub fn leaf(self) -> Parameter {
         match self {
+            Parameter::Half(matrix) => Parameter::Matrix(matrix.widened()).leaf(),
             Parameter::Matrix(tensor) => Parameter::Matrix(tensor.without_autodiff().autodiff().require_grad()),
             Parameter::Vector(tensor) => Parameter::Vector(tensor.without_autodiff().autodiff().require_grad()),
         }
@@ -92,6 +112,7 @@ impl Parameter {
     pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Parameter> {
         match self {
             Parameter::Matrix(tensor) => tensor.grad_remove(gradients).map(Parameter::Matrix),
+            Parameter::Half(_) => None,
             Parameter::Vector(tensor) => tensor.grad_remove(gradients).map(Parameter::Vector),
         }
     }

@@ -79,8 +79,11 @@ pub(super) fn patch_angles(grid: [usize; 3], config: &VisionConfig) -> Vec<f32> 
     patches.flat_map(angles).collect()
 }
 
+/// Rotary frequencies, rounded where transformers rounds them: a frequency off by its last bit turns a token at place 10,000
+/// by a thousandth.
 fn frequencies(count: usize, base: f64) -> Vec<f32> {
-    (0..count).map(|index| (1.0 / base.powf(index as f64 / count as f64)) as f32).collect()
+    let exponent = |index: usize| (2 * index) as f32 / (2 * count) as f32;
+    (0..count).map(|index| 1.0 / base.powf(f64::from(exponent(index))) as f32).collect()
 }
 
 /// The order in which an image's merged cells are laid out for window attention, and the number of cells of each

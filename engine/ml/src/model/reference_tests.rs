@@ -1,7 +1,9 @@
-//! The forward pass, its gradients and greedy decoding against transformers, on tiny random models.
+//! The forward pass, its gradients and greedy decoding against transformers, on tiny random models: every case of every
+//! model in `tests/reference/model/expected`, or of the folder that `RUMINATE_REFERENCE_MODELS` names (one that
+//! `make_variants.py` wrote).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
@@ -9,12 +11,22 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::*;
+use crate::config::VisionConfig;
 use crate::generate::{Request, Sampling, generate};
 use crate::stop::Stop;
 use crate::types::Prompt;
 
 fn folder(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/model").join(name)
+    let own = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/model");
+    std::env::var_os("RUMINATE_REFERENCE_MODELS").map_or_else(own, PathBuf::from).join(name)
+}
+
+/// Names in a folder, in order.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.collect();
+    names.sort();
+    names
 }
 
 fn load(name: &str) -> (Model, ModelFiles) {
@@ -22,14 +34,39 @@ fn load(name: &str) -> (Model, ModelFiles) {
     (Model::load(&files, &Device::flex()).unwrap(), files)
 }
 
+/// Does something with every case of every model.
+fn for_each_case(mut check: impl FnMut(&Model, &ModelFiles, &Case)) {
+    let mut cases = 0;
+    for name in names(&folder("expected")) {
+        let (model, files) = load(&name);
+        for file in names(&folder("expected").join(&name)) {
+            if let Some(case) = file.strip_suffix(".safetensors") {
+                check(&model, &files, &Case::read(&name, case));
+                cases += 1;
+            }
+        }
+    }
+    assert!(cases > 5, "only {cases} cases");
+}
+
 /// The tensors of one case.
 struct Case {
+    /// For messages.
+    name: String,
     bytes: Vec<u8>,
+    /// What is no tensor: messages, loss, norms of gradients.
+    values: Value,
 }
 
 impl Case {
     fn read(model: &str, case: &str) -> Self {
-        Case { bytes: std::fs::read(folder("expected").join(model).join(format!("{case}.safetensors"))).unwrap() }
+        let folder = folder("expected").join(model);
+        let values: Value = serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
+        Case {
+            name: format!("{model}/{case}"),
+            bytes: std::fs::read(folder.join(format!("{case}.safetensors"))).unwrap(),
+            values: values["cases"][case].clone(),
+        }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -83,24 +120,15 @@ impl Case {
     }
 }
 
-const CASES: [(&str, &str); 6] = [
-    ("tiny", "c1_text"),
-    ("tiny", "c2_one_odd"),
-    ("tiny", "c3_downscaled"),
-    ("tiny", "c5_extreme"),
-    ("tiny", "c6_batch_left"),
-    ("tiny_tied_bf16", "c2_one_odd"),
-];
-
 /// Which of the case's images belong to each sequence.
 fn image_numbers(model: &Model, sequences: &[(Vec<u32>, usize)], images: &[Arc<ImagePatches>]) -> Vec<Vec<usize>> {
-    let token = model.config().image_token.unwrap();
+    let unit = model.config().vision.as_ref().map_or(1, VisionConfig::merge_unit);
     let mut next = 0;
     let own = |(tokens, _): &(Vec<u32>, usize)| {
-        let mut left = tokens.iter().filter(|other| **other == token).count();
+        let mut left = tokens.iter().filter(|other| Some(**other) == model.config().image_token).count();
         let mut own = Vec::new();
         while left > 0 {
-            left -= images[next].patches() / 4;
+            left -= images[next].patches() / unit;
             own.push(next);
             next += 1;
         }
@@ -120,52 +148,87 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 #[test]
 fn logits_features_and_positions_equal_transformers() {
-    for (name, case_name) in CASES {
-        let (model, _) = load(name);
-        let case = Case::read(name, case_name);
+    for_each_case(|model, _, case| {
         let images = case.images();
         let references: Vec<&ImagePatches> = images.iter().map(AsRef::as_ref).collect();
         let features = model.encode_images(&references).unwrap();
         if let Some(rows) = features.rows() {
             let difference = largest_difference(&values(rows.clone()), &case.floats("vision_features"));
-            assert!(difference < 1e-4, "{name}/{case_name}: features differ by {difference}");
+            assert!(difference < 1e-4, "{}: features differ by {difference}", case.name);
         }
         let rows = case.sequences("input_ids", "attention_mask");
-        let numbers = image_numbers(&model, &rows, &images);
+        let numbers = image_numbers(model, &rows, &images);
         let sequences: Vec<Sequence<'_>> =
             rows.iter().zip(&numbers).map(|((tokens, _), images)| Sequence { tokens, images }).collect();
-        let vocabulary = model.config().text.vocab_size;
-        let expected = case.floats("logits");
         for padding in [Padding::Left, Padding::Right] {
             let batch = model.batch(&sequences, &features, padding).unwrap();
             let hidden = model.forward(&batch, &features).unwrap();
             let [count, width, size] = hidden.dims();
             let logits = values(model.logits(hidden.reshape([count * width, size])));
-            for (row, (tokens, start)) in rows.iter().enumerate() {
-                let ours = &logits[batch.index(row, 0) * vocabulary..][..tokens.len() * vocabulary];
-                let theirs = &expected[(row * width + start) * vocabulary..][..tokens.len() * vocabulary];
-                let difference = largest_difference(ours, theirs);
-                assert!(difference < 1e-4, "{name}/{case_name}: row {row} {padding:?} differs by {difference}");
-                if case.has("position_ids") {
-                    let positions = case.integers("position_ids");
-                    for token in 0..tokens.len() {
-                        let place = |axis: usize| positions[(axis * count + row) * width + start + token] as u32;
-                        assert_eq!(batch.positions()[batch.index(row, token)], [place(0), place(1), place(2)]);
-                    }
-                }
+            check_logits(case, &rows, &batch, &logits);
+            if case.has("position_ids") {
+                check_positions(case, &rows, &batch);
             }
         }
+    });
+}
+
+fn check_logits(case: &Case, rows: &[(Vec<u32>, usize)], batch: &Batch, logits: &[f32]) {
+    let (expected, vocabulary) = (case.floats("logits"), case.width("logits"));
+    for (row, (tokens, start)) in rows.iter().enumerate() {
+        let ours = &logits[batch.index(row, 0) * vocabulary..][..tokens.len() * vocabulary];
+        let theirs = &expected[(row * batch.width + start) * vocabulary..][..tokens.len() * vocabulary];
+        let difference = largest_difference(ours, theirs);
+        // Two attention implementations of transformers differ by 4e-5 on logits of up to 10: larger logits round more.
+        let largest = theirs.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+        let bound = 1e-4 * (largest / 16.0).max(1.0);
+        assert!(difference < bound, "{}: row {row} differs by {difference} of {largest}", case.name);
+    }
+}
+
+fn check_positions(case: &Case, rows: &[(Vec<u32>, usize)], batch: &Batch) {
+    let positions = case.integers("position_ids");
+    let deltas = case.integers("rope_deltas");
+    for (row, (tokens, start)) in rows.iter().enumerate() {
+        for token in 0..tokens.len() {
+            let place = |axis: usize| positions[(axis * rows.len() + row) * batch.width + start + token] as u32;
+            assert_eq!(batch.positions()[batch.index(row, token)], [place(0), place(1), place(2)], "{}", case.name);
+        }
+        let delta = i64::from(batch.next_positions()[row]) - tokens.len() as i64;
+        assert_eq!(delta, deltas[row], "{}: where the next token of row {row} stands", case.name);
     }
 }
 
 #[test]
+fn windows_equal_transformers() {
+    let mut compared = 0;
+    for_each_case(|model, _, case| {
+        if !case.has("window_index") {
+            return;
+        }
+        let config = model.config().vision.as_ref().unwrap();
+        let (mut order, mut ends, mut cells) = (Vec::new(), vec![0], 0);
+        for image in case.images() {
+            let (own, sizes) = positions::window_order(image.grid, config);
+            order.extend(own.iter().map(|cell| (cells + cell) as i64));
+            cells += own.len();
+            for size in sizes {
+                ends.push(ends[ends.len() - 1] + (size * config.merge_unit()) as i64);
+            }
+        }
+        assert_eq!(order, case.integers("window_index"), "{}", case.name);
+        assert_eq!(ends, case.integers("cu_window_seqlens"), "{}", case.name);
+        compared += 1;
+    });
+    assert!(compared > 3 || std::env::var_os("RUMINATE_REFERENCE_MODELS").is_some());
+}
+
+#[test]
 fn greedy_decoding_equals_transformers() {
-    for (name, case_name) in CASES {
-        let (model, files) = load(name);
-        let case = Case::read(name, case_name);
+    for_each_case(|model, files, case| {
         let images = case.images();
         let rows = case.sequences("gen.input_ids", "gen.attention_mask");
-        let numbers = image_numbers(&model, &rows, &images);
+        let numbers = image_numbers(model, &rows, &images);
         let prompts: Vec<Prompt> = rows
             .iter()
             .zip(&numbers)
@@ -177,52 +240,63 @@ fn greedy_decoding_equals_transformers() {
         let requests: Vec<Request<'_>> = prompts.iter().map(|prompt| Request { prompt, seeds: &[0] }).collect();
         let expected = case.integers("gen.free_tokens");
         let length = expected.len() / rows.len();
-        let stop_tokens = ModelConfig::load(&files).unwrap().eos_tokens;
-        let generated = generate(&model, &requests, &Sampling::greedy(length, &stop_tokens), 2, Stop::NEVER).unwrap();
+        let stop_tokens = ModelConfig::load(files).unwrap().eos_tokens;
+        let generated = generate(model, &requests, &Sampling::greedy(length, &stop_tokens), 2, Stop::NEVER).unwrap();
         for (generation, expected) in generated.iter().zip(expected.chunks(length)) {
             let ours: Vec<i64> = generation[0].tokens.iter().map(|token| i64::from(*token)).collect();
             let end = expected.iter().position(|token| stop_tokens.contains(&(*token as u32)));
             let expected = &expected[..end.map_or(length, |end| end + 1)];
-            assert_eq!(ours, expected, "{name}/{case_name}");
+            assert_eq!(ours, expected, "{}", case.name);
         }
-    }
+    });
 }
 
 #[test]
-fn gradients_equal_transformers() {
-    let (model, _) = load("tiny");
-    let text = std::fs::read_to_string(folder("expected/tiny/expected.json")).unwrap();
-    let expected: Value = serde_json::from_str(&text).unwrap();
-    for case_name in ["c1_text", "c2_one_odd"] {
-        let case = Case::read("tiny", case_name);
+fn losses_and_gradients_equal_transformers() {
+    for_each_case(|model, _, case| {
         let model = model.with_gradients(&|_| true);
         let images = case.images();
         let references: Vec<&ImagePatches> = images.iter().map(AsRef::as_ref).collect();
         let features = model.encode_images(&references).unwrap();
         let rows = case.sequences("input_ids", "attention_mask");
-        let numbers: Vec<usize> = (0..images.len()).collect();
-        let sequence = Sequence { tokens: &rows[0].0, images: &numbers };
-        let batch = model.batch(&[sequence], &features, Padding::Right).unwrap();
+        let numbers = image_numbers(&model, &rows, &images);
+        let sequences: Vec<Sequence<'_>> =
+            rows.iter().zip(&numbers).map(|((tokens, _), images)| Sequence { tokens, images }).collect();
+        let batch = model.batch(&sequences, &features, Padding::Right).unwrap();
         let hidden = model.forward(&batch, &features).unwrap();
-        let [_, width, size] = hidden.dims();
+        let [count, width, size] = hidden.dims();
         let labels = case.integers("labels");
-        let places: Vec<usize> = (1..width).filter(|place| labels[*place] >= 0).map(|place| place - 1).collect();
-        let targets: Vec<i64> = places.iter().map(|place| labels[place + 1]).collect();
-        let logits = model.logits(hidden.reshape([width, size]).select(0, row_indices(&places, &Device::flex())));
-        let targets = integers(&targets, &Device::flex()).reshape([places.len(), 1]);
-        let logprobs = burn::tensor::activation::log_softmax(logits, 1).gather(1, targets);
-        let loss = logprobs.mean().neg();
-        let case_values = &expected["cases"][case_name];
-        let loss_value: f32 = loss.clone().into_scalar();
-        assert!((f64::from(loss_value) - case_values["loss"].as_f64().unwrap()).abs() < 1e-5);
-        let mut gradients = loss.backward();
-        let norms = norms(&model, &mut gradients);
-        let expected_norms = case_values["grad_norms"].as_object().unwrap();
-        assert_eq!(norms.len(), expected_norms.len());
-        for (name, expected) in expected_norms {
-            let (ours, expected) = (norms[&parameters::published_name(name)], expected.as_f64().unwrap());
-            assert!((ours / expected - 1.0).abs() < 1e-4, "{case_name}: `{name}` has {ours}, expected {expected}");
+        let (mut places, mut targets) = (Vec::new(), Vec::new());
+        for (row, (tokens, start)) in rows.iter().enumerate() {
+            let labels = &labels[row * width + start..];
+            for token in (1..tokens.len()).filter(|token| labels[*token] >= 0) {
+                places.push(batch.index(row, token - 1));
+                targets.push(labels[token]);
+            }
         }
+        let hidden = hidden.reshape([count * width, size]).select(0, row_indices(&places, &Device::flex()));
+        let targets = integers(&targets, &Device::flex()).reshape([places.len(), 1]);
+        let logprobs = burn::tensor::activation::log_softmax(model.logits(hidden), 1).gather(1, targets);
+        let loss = logprobs.mean().neg();
+        let loss_value: f32 = loss.clone().into_scalar();
+        let expected = case.values["loss"].as_f64().unwrap();
+        let difference = (f64::from(loss_value) - expected).abs();
+        assert!(difference < 2e-6 * expected.max(1.0), "{}: the loss differs by {difference}", case.name);
+        let mut gradients = loss.backward();
+        check_norms(case, &norms(&model, &mut gradients));
+    });
+}
+
+fn check_norms(case: &Case, norms: &BTreeMap<String, f64>) {
+    let expected = case.values["grad_norms"].as_object().unwrap();
+    // Without an image in the batch torch gives no gradients to the vision tower; here they are absent, too.
+    assert_eq!(norms.len(), expected.len(), "{}", case.name);
+    // A gradient far below the others is what rounding leaves: a bias of the keys has none in exact arithmetic.
+    let floor = 1e-5 * expected.values().filter_map(Value::as_f64).fold(0.0, f64::max);
+    for (name, expected) in expected {
+        let (ours, expected) = (norms[&parameters::published_name(name)], expected.as_f64().unwrap());
+        let difference = (ours - expected).abs();
+        assert!(difference < 1e-4 * expected.max(floor), "{}: `{name}` has {ours}, expected {expected}", case.name);
     }
 }
 

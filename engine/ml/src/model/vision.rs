@@ -4,8 +4,9 @@
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use super::Visitor;
-use super::layers::{GatedMlp, Heads, Linear, RmsNorm, Rotary, product, project};
+use super::layers::{GatedMlp, Heads, Linear, RmsNorm, Rotary, project};
 use super::positions::{patch_angles, window_order};
+use super::weight::Weight;
 use crate::config::VisionConfig;
 use crate::types::ImagePatches;
 use crate::{Error, Result};
@@ -16,7 +17,7 @@ const EPSILON: f64 = 1e-6;
 #[derive(Clone, Debug)]
 pub(super) struct VisionTower {
     pub(super) config: VisionConfig,
-    pub(super) patch_embed: Tensor<2>,
+    pub(super) patch_embed: Weight,
     pub(super) blocks: Vec<Block>,
     pub(super) merger: Merger,
 }
@@ -48,7 +49,7 @@ impl VisionTower {
         };
         VisionTower {
             config: config.clone(),
-            patch_embed: Tensor::zeros([1, 1], device),
+            patch_embed: Weight::empty(device),
             blocks: (0..config.depth).map(|_| block()).collect(),
             merger: Merger {
                 norm: RmsNorm::empty(EPSILON, device),
@@ -79,7 +80,7 @@ impl VisionTower {
     /// When an image's pixels do not fit its grid or its grid does not fit the merge squares.
     pub(super) fn forward(&self, images: &[&ImagePatches], device: &Device) -> Result<Tensor<2>> {
         let layout = Layout::new(images, &self.config, device)?;
-        let mut hidden = product(layout.pixels(images, &self.config, device), &self.patch_embed);
+        let mut hidden = self.patch_embed.product(layout.pixels(images, &self.config, device));
         for (index, block) in self.blocks.iter().enumerate() {
             hidden = block.forward(hidden, layout.segments(index, &self.config));
         }

@@ -57,6 +57,7 @@ impl Kind for Caption {
             ),
             sampling::top_p("1.0", "Sample from the likeliest tokens that together reach this probability."),
             sampling::TOP_K,
+            sampling::REPETITION_PENALTY,
             sampling::max_new_tokens("512", "The longest caption, in tokens."),
             sampling::SEED,
             OptionSpec::new("output", OptionKind::Text, "\"caption\"", "The field that the caption is written to."),
@@ -90,7 +91,7 @@ impl Kind for Caption {
         let mut schema = node.schemas["input"].clone();
         schema.insert(options.output.clone(), FieldKind::Text);
         Ok(Stage {
-            version: 2,
+            version: 3,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),

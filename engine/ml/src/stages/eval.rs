@@ -62,6 +62,7 @@ impl Kind for Eval {
             ),
             sampling::top_p("1.0", "Sample from the likeliest tokens that together reach this probability."),
             sampling::TOP_K,
+            sampling::REPETITION_PENALTY,
             sampling::max_new_tokens("2048", "The longest response, in tokens."),
             sampling::SEED,
             OptionSpec::new(
@@ -118,7 +119,7 @@ impl Kind for Eval {
             schema.insert(name.to_owned(), kind);
         }
         Ok(Stage {
-            version: 2,
+            version: 3,
             identity: json!({ "prompting": prompting.identity(), "grader": ruminate_grade::VERSION }),
             reads: BTreeMap::from([("input", reads.clone())]),
             schemas: BTreeMap::from([("items", schema)]),
@@ -157,7 +158,7 @@ impl SetStage for Evaluation {
         let truth = |problem| self.truth(problem);
         let truths: Vec<String> = problems.iter().map(truth).collect::<Result<_, _>>()?;
         let mut items = self.resume(problems, context)?;
-        let loaded = Loaded::load(&input.models["model"], &self.prompting, context)?;
+        let loaded = Loaded::for_inference(&input.models["model"], &self.prompting, context)?;
         let mut last_checkpoint = Instant::now();
         let done = items.len() / samples;
         context.progress.report(done as u64, Some(problems.len() as u64), "problems", "");

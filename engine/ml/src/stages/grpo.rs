@@ -310,6 +310,6 @@ impl SetStage for Trainer {
         let stop_tokens = loaded.processor.stop_tokens();
         let trained = train_grpo(&loaded.model, &prompts, &images, stop_tokens, &options, &mut reward, &mut session);
         let trained = trained.map_err(|error| scorer_error.take().unwrap_or_else(|| stage_error(error)))?;
-        training::output(&trained, &loaded, figures)
+        training::output(&trained, &loaded, figures, context)
     }
 }

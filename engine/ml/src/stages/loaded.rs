@@ -14,6 +14,7 @@ use crate::device;
 use crate::model::Model;
 use crate::stop::Stop;
 use crate::types::ModelFiles;
+use crate::weights::Storage;
 
 /// A model ready for use.
 pub(super) struct Loaded {
@@ -23,7 +24,7 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Loads `model` onto the device, its processor with the stage's bound on pixels.
+    /// Loads `model` onto the device for training, its processor with the stage's bound on pixels.
     ///
     /// # Errors
     /// A model that cannot be used, and [`StageError::Interrupted`] after a cancel.
@@ -32,11 +33,34 @@ impl Loaded {
         prompting: &Prompting,
         context: &StageContext<'_>,
     ) -> Result<Self, StageError> {
+        Self::load_as(Storage::F32, model, prompting, context)
+    }
+
+    /// As [`Loaded::load`], for a model that is not trained but sampled from: a large one takes half the memory, and
+    /// matrices lie as decoding wants them.
+    ///
+    /// # Errors
+    /// As [`Loaded::load`].
+    pub(super) fn for_inference(
+        model: &ModelAtRest,
+        prompting: &Prompting,
+        context: &StageContext<'_>,
+    ) -> Result<Self, StageError> {
+        let loaded = Self::load_as(Storage::Automatic, model, prompting, context)?;
+        Ok(Self { model: loaded.model.laid_out_for_sampling(), ..loaded })
+    }
+
+    fn load_as(
+        storage: Storage,
+        model: &ModelAtRest,
+        prompting: &Prompting,
+        context: &StageContext<'_>,
+    ) -> Result<Self, StageError> {
         let requested = || context.cancel.requested();
         let files = ModelFiles { files: model.files.clone(), init: model.init_seed };
         let device = device::parse(context.device).map_err(stage_error)?;
         Ok(Self {
-            model: Model::load_until(&files, &device, Stop::when(&requested)).map_err(stage_error)?,
+            model: Model::load_until(&files, &device, storage, Stop::when(&requested)).map_err(stage_error)?,
             processor: prompting.bound(Processor::load(&files).map_err(stage_error)?),
             files,
         })
@@ -63,7 +87,7 @@ impl Slot {
         }
         // The old one goes before the new one comes: two may not fit.
         *slot = None;
-        let loaded = Arc::new(Loaded::load(model, prompting, context)?);
+        let loaded = Arc::new(Loaded::for_inference(model, prompting, context)?);
         *slot = Some((model.digest, loaded.clone()));
         Ok(loaded)
     }

@@ -56,6 +56,7 @@ impl Kind for ReasoningSample {
             ),
             sampling::top_p("0.95", "Sample from the likeliest tokens that together reach this probability."),
             sampling::TOP_K,
+            sampling::REPETITION_PENALTY,
             sampling::max_new_tokens("2048", "The longest trace, in tokens. 2048 is OpenVLThinker's."),
             sampling::SEED,
             OptionSpec::new("output", OptionKind::Text, "\"reasoning\"", "The field that the trace is written to."),
@@ -92,7 +93,7 @@ impl Kind for ReasoningSample {
             schema.insert(name.to_owned(), kind);
         }
         Ok(Stage {
-            version: 2,
+            version: 3,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),

@@ -19,6 +19,13 @@ pub(super) const TOP_K: OptionSpec = OptionSpec::new(
     "0",
     "Sample from the k most likely tokens only; 0 for all.",
 );
+pub(super) const REPETITION_PENALTY: OptionSpec = OptionSpec::new(
+    "repetition-penalty",
+    OptionKind::Float { min: 0.01, max: 100.0 },
+    "1.0",
+    "Makes tokens that the prompt or the answer holds already less likely: their positive logits are divided by it, the \
+     negative ones multiplied, as in transformers. 1 for none; the checkpoint's `generation_config.json` is not followed.",
+);
 pub(super) const SEED: OptionSpec = OptionSpec::new(
     "seed",
     OptionKind::Int { min: 0, max: i64::MAX },
@@ -55,6 +62,7 @@ pub(super) struct Decoding {
     temperature: f32,
     top_p: f32,
     top_k: usize,
+    repetition_penalty: f32,
     max_new_tokens: usize,
     seed: u64,
     pub(super) batch: usize,
@@ -181,6 +189,7 @@ impl Decoding {
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: (self.top_k > 0).then_some(self.top_k),
+            repetition_penalty: self.repetition_penalty,
             max_new_tokens: self.max_new_tokens,
             stop_tokens: loaded.processor.stop_tokens().to_vec(),
         };

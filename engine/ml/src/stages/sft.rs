@@ -181,7 +181,7 @@ impl SetStage for Trainer {
             stop: Stop::when(&requested),
         };
         let trained = train_sft(&loaded.model, &examples, &images, &options, &mut session).map_err(stage_error)?;
-        let mut output = training::output(&trained, &loaded, figures)?;
+        let mut output = training::output(&trained, &loaded, figures, context)?;
         output.drops = left_out.into_iter().map(|(source, reason)| ("input", Dropped { source, reason })).collect();
         Ok(output)
     }

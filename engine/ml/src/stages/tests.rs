@@ -145,14 +145,14 @@ impl Bench {
         set(&mut records[2], "image", Value::Blob(blob));
         set(&mut records[3], "image", Value::Int(3));
         records[4].fields.remove("image");
-        set(&mut records[5], "question", Value::text("what is <|image_pad|>?"));
+        set(&mut records[5], "image", Value::Blob(self.put(b"", "image/png").unwrap()));
         set(&mut records[6], "question", Value::text("very many words ".repeat(300)));
         let reasons = [
             (1, "field `image`: "),
             (2, "field `image`: "),
             (3, "field `image` holds `int`, expected an image"),
             (4, "field `image` is missing, expected an image"),
-            (5, "more image tokens than images"),
+            (5, "field `image`: the file is empty, expected PNG or JPEG"),
             (6, "the prompt leaves no room for an answer in the model's 512 tokens"),
         ];
         (records, reasons)

@@ -301,14 +301,23 @@ impl ProgressStore for StoredProgress<'_> {
     }
 }
 
-/// The trained model and the figures as the node's outputs.
-pub(super) fn output(trained: &Model, loaded: &Loaded, figures: Figures) -> std::result::Result<SetOutput, StageError> {
-    let files = weights::save(trained, &loaded.files, &SaveOptions::default()).map_err(stage_error)?;
-    let files = files.into_iter().map(|(name, bytes)| (name, FileContent::Bytes(bytes))).collect();
+/// The trained model and the figures as the node's outputs. The weights are written to the scratch folder, from which the store
+/// takes them, so that they are in memory once.
+pub(super) fn output(
+    trained: &Model,
+    loaded: &Loaded,
+    figures: Figures,
+    context: &StageContext<'_>,
+) -> std::result::Result<SetOutput, StageError> {
+    let folder = tempfile::Builder::new().prefix("model-").tempdir_in(context.scratch);
+    let folder = folder.map_err(StageError::io("write", context.scratch))?.keep();
+    let saved = weights::save(trained, &loaded.files, &SaveOptions::default(), &folder).map_err(stage_error)?;
+    let written = saved.written.into_iter().map(|(name, path)| (name, FileContent::Move(path)));
+    let kept = saved.kept.into_iter().map(|(name, path)| (name, FileContent::Copy(path)));
     let Steps { metrics, timings } = figures.steps.into_inner();
     Ok(SetOutput {
         records: BTreeMap::from([("metrics", metrics), ("timings", timings)]),
-        models: BTreeMap::from([("model", files)]),
+        models: BTreeMap::from([("model", written.chain(kept).collect())]),
         drops: Vec::new(),
     })
 }

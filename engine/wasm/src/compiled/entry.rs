@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::Fault;
 use super::folder::{self, CODE, Folder, LOCK, RECORD};
 use super::load;
+use crate::engines;
 
 /// The code of one component for one engine.
 pub(super) struct Entry<'a> {
@@ -81,20 +83,24 @@ impl<'a> Entry<'a> {
     }
 
     /// The component, if its code is there, whole and of this engine.
-    pub(super) fn load(&self, engine: &Engine) -> Option<Component> {
-        let code = self.verified()?;
+    ///
+    /// # Errors
+    /// A pool that is too small for it.
+    pub(super) fn load(&self, engine: &Engine) -> Result<Option<Component>, Fault> {
+        let Some(code) = self.verified() else { return Ok(None) };
         match load::load(engine, &code) {
             Ok(component) => {
                 self.note_use();
-                Some(component)
+                Ok(Some(component))
             }
+            Err(error) if engines::is_no_room(&error) => Err(Fault::NoRoom),
             Err(error) => {
                 tracing::warn!(
                     "the compiled plugin `{}` cannot be used and is made anew: {error:#}",
                     code.path.display()
                 );
                 let _ = fs::remove_file(self.path(RECORD));
-                None
+                Ok(None)
             }
         }
     }

@@ -17,6 +17,7 @@ use self::entry::Entry;
 use self::folder::Folder;
 use crate::call;
 use crate::contract;
+use crate::engines;
 use crate::error::PluginError;
 
 /// The environment variable that names the folder for what can be made anew.
@@ -25,12 +26,27 @@ pub(crate) const CACHE_VARIABLE: &str = "RUMINATE_CACHE";
 /// Gives the bytes of a component.
 pub(crate) type Read<'a> = &'a dyn Fn() -> Result<Vec<u8>, PluginError>;
 
+/// Why there is no machine code.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The engine's pool cannot hold what the component needs. An engine without one can.
+    NoRoom,
+    /// Anything else.
+    Plugin(PluginError),
+}
+
+impl From<PluginError> for Fault {
+    fn from(error: PluginError) -> Self {
+        Fault::Plugin(error)
+    }
+}
+
 /// The machine code of the component whose bytes have this `digest`; `read` gives them, and is called only if this machine
-/// keeps no code for them.
+/// keeps no code for them. It is the same code whether the engine has a pool or not.
 ///
 /// # Errors
-/// What `read` says, bytes that are no component or not those of `digest`.
-pub(crate) fn component(engine: &Engine, digest: Digest, read: Read<'_>) -> Result<Component, PluginError> {
+/// What `read` says, bytes that are no component or not those of `digest`; a pool that is too small.
+pub(crate) fn component(engine: &Engine, digest: Digest, read: Read<'_>) -> Result<Component, Fault> {
     static CACHE: OnceLock<Option<Cache>> = OnceLock::new();
     let open = || match Cache::open(default_folder()?) {
         Ok(cache) => Some(cache),
@@ -77,15 +93,15 @@ impl Cache {
     }
 
     /// See [`component`].
-    pub(crate) fn component(&self, engine: &Engine, digest: Digest, read: Read<'_>) -> Result<Component, PluginError> {
+    pub(crate) fn component(&self, engine: &Engine, digest: Digest, read: Read<'_>) -> Result<Component, Fault> {
         let entry = Entry::new(&self.folder, engine, digest);
-        if let Some(component) = entry.load(engine) {
+        if let Some(component) = entry.load(engine)? {
             return Ok(component);
         }
         // Held until the code is kept, so that of several processes one compiles. Without it two may: each writes a whole
         // file and renames it, so that costs time only.
         let _lock = entry.lock(self.patience);
-        if let Some(component) = entry.load(engine) {
+        if let Some(component) = entry.load(engine)? {
             return Ok(component);
         }
         let component = compile(engine, digest, read)?;
@@ -103,14 +119,20 @@ impl Cache {
     }
 }
 
-fn compile(engine: &Engine, digest: Digest, read: Read<'_>) -> Result<Component, PluginError> {
+fn compile(engine: &Engine, digest: Digest, read: Read<'_>) -> Result<Component, Fault> {
     let bytes = read()?;
     contract::check_header(&bytes)?;
     // Code kept under the digest of other bytes would be run in their place.
     if Digest::of(&bytes) != digest {
-        return Err(PluginError::NotAComponent("file changed while it was read: run the command again".to_owned()));
+        let changed = "file changed while it was read: run the command again".to_owned();
+        return Err(PluginError::NotAComponent(changed).into());
     }
     tracing::info!("compiling a plugin of {} bytes for this machine", bytes.len());
-    Component::new(engine, &bytes)
-        .map_err(|error| PluginError::NotAComponent(format!("file is damaged or not valid: {}", call::causes(&error))))
+    Component::new(engine, &bytes).map_err(|error| match engines::is_no_room(&error) {
+        true => Fault::NoRoom,
+        false => {
+            let causes = call::causes(&error);
+            PluginError::NotAComponent(format!("file is damaged or not valid: {causes}")).into()
+        }
+    })
 }

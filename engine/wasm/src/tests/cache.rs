@@ -8,13 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ruminate_flow::digest::Digest;
 use tempfile::TempDir;
-use wasmtime::Store;
 use wasmtime::component::{Component, Linker, Val};
+use wasmtime::{Engine, Store};
 
 use super::wat::Guest;
-use crate::compiled::Cache;
+use crate::compiled::{Cache, Fault};
+use crate::engines::{self, Storage};
 use crate::error::PluginError;
-use crate::limits;
+use crate::limits::Limits;
 
 /// A plugin of this name, small enough to compile often.
 fn plugin(name: &str) -> Vec<u8> {
@@ -55,20 +56,24 @@ impl Place {
     }
 }
 
+fn engine() -> Engine {
+    engines::engine(&Limits::for_check(), Storage::Scanned).expect("an engine").engine
+}
+
 fn load(cache: &Cache, bytes: &[u8]) -> (bool, String) {
     let compiled = Cell::new(false);
     let read = || {
         compiled.set(true);
         Ok(bytes.to_vec())
     };
-    let engine = &limits::engine(&limits::Limits::for_check()).expect("an engine");
+    let engine = &engine();
     let component = cache.component(engine, Digest::of(bytes), &read).expect("a component");
     (compiled.get(), name_of(&component))
 }
 
 /// What `describe` says when the code runs.
 fn name_of(component: &Component) -> String {
-    let engine = &limits::engine(&limits::Limits::for_check()).expect("an engine");
+    let engine = &engine();
     let mut store = Store::new(engine, ());
     store.set_fuel(1_000_000).expect("fuel is on");
     store.set_epoch_deadline(1_000_000);
@@ -116,11 +121,7 @@ fn a_kept_plugin_is_loaded_without_its_bytes() {
     let again = Cache::open(place.folder.path().join("plugins")).expect("the same folder");
     let unreadable = || Err(PluginError::NotAComponent("must not be read".to_owned()));
     for cache in [&place.cache, &again] {
-        let component = cache.component(
-            &limits::engine(&limits::Limits::for_check()).expect("an engine"),
-            Digest::of(&bytes),
-            &unreadable,
-        );
+        let component = cache.component(&engine(), Digest::of(&bytes), &unreadable);
         assert_eq!(name_of(&component.expect("it is kept")), "one");
     }
     assert_eq!(place.load(&plugin("two")), (true, "two".to_owned()));
@@ -134,7 +135,7 @@ fn a_kept_plugin_is_loaded_without_its_bytes() {
 fn time_of_a_load() {
     let bytes =
         std::env::var_os("RUMINATE_TIME_OF").map_or_else(|| plugin("one"), |path| fs::read(path).expect("a file"));
-    let (place, engine) = (Place::new(), limits::engine(&limits::Limits::for_check()).expect("an engine"));
+    let (place, engine) = (Place::new(), engine());
     let digest = Digest::of(&bytes);
     let load = |what: &str| {
         let start = Instant::now();
@@ -253,13 +254,9 @@ fn an_entry_under_the_name_of_another_is_not_taken() {
 fn bytes_of_another_digest_are_never_kept() {
     let place = Place::new();
     let read = || Ok(plugin("two"));
-    let loaded = place.cache.component(
-        &limits::engine(&limits::Limits::for_check()).expect("an engine"),
-        Digest::of(&plugin("one")),
-        &read,
-    );
-    let error = loaded.expect_err("refused").to_string();
-    assert_eq!(error, "the plugin file changed while it was read: run the command again");
+    let loaded = place.cache.component(&engine(), Digest::of(&plugin("one")), &read);
+    let Err(Fault::Plugin(error)) = loaded else { panic!("it is not refused") };
+    assert_eq!(error.to_string(), "the plugin file changed while it was read: run the command again");
     assert!(place.files("code").is_empty());
 }
 

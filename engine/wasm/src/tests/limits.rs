@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::wat::Guest;
 use super::{build, complaint, file, on_disk, reason, record, run};
 use crate::call::CallError;
+use crate::engines::Storage;
 use crate::host::{Plugin, setup_reason};
 use crate::limits::Limits;
 
@@ -49,6 +50,29 @@ fn tables_are_capped() {
 }
 
 #[test]
+fn tables_grow_the_same_wherever_they_are() {
+    let grow = |table: &str, by: u32| {
+        let work =
+            format!("(if (i32.ne (table.grow $t (ref.null func) (i32.const {by})) (i32.const -1)) (then unreachable))");
+        keep(&format!("(table $t {table} funcref)"), &work)
+    };
+    let aborted = "plugin trapped: it aborted without a message";
+    for (table, by, pooled, roomy) in [
+        ("10 300", 400, "passed", "passed"),
+        ("10 300", 200, aborted, aborted),
+        ("10", 199_900, aborted, aborted),
+        ("10 500000", 300_000, "plugin trapped: it asked for more than 200000 table elements", aborted),
+        ("10 500000", 600_000, "plugin trapped: it asked for more than 200000 table elements", "passed"),
+        ("10", 300_000, "plugin trapped: it asked for more than 200000 table elements", aborted),
+    ] {
+        let body = grow(table, by);
+        let (default, more) = (outcome(&body, json!({})), outcome(&body, json!({ "table-elements": 1_000_000 })));
+        assert!(default.starts_with(pooled), "a table of {table} and {by}: {default}");
+        assert_eq!(more, roomy, "a table of {table} and {by}");
+    }
+}
+
+#[test]
 fn the_stack_is_as_deep_as_the_option_says() {
     let body = |depth: i64| keep("", &format!("(drop (call $deep (i32.const {depth})))"));
     let exhausted = "plugin trapped: the call stack is exhausted";
@@ -76,7 +100,8 @@ fn configure_has_a_deadline_of_its_own() {
     let configure = "(loop $again (br $again))";
     let bytes = Guest { configure, body: &body, ..Guest::default() }.component("filter");
     let limits = Limits { setup_timeout: Duration::from_millis(40), ..Limits::for_check() };
-    let plugin = Plugin::load_with(&limits, Digest::of(&bytes), &|| Ok(bytes.clone())).expect("a plugin");
+    let plugin =
+        Plugin::load_with(&limits, Storage::System, Digest::of(&bytes), &|| Ok(bytes.clone())).expect("a plugin");
     let error = plugin.configure("{}", &limits).expect_err("it never ends");
     assert_eq!(error, CallError::Timeout(40));
     assert_eq!(setup_reason(&error), "plugin ran longer than 0.04 s");

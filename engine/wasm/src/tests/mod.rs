@@ -2,6 +2,7 @@
 
 mod cache;
 mod check;
+mod engines;
 mod hostile;
 mod hostile_wat;
 mod limits;

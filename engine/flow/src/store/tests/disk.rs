@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::digest::Digest;
 use crate::record::Value;
-use crate::stage::{Blobs, Checkpoint};
+use crate::stage::{Blobs, Checkpoint, FileContent};
 use crate::store::Store;
 
 use super::{content, files, image, plain, put_action, put_units, records, store, written};
@@ -28,6 +28,24 @@ fn reading_makes_no_store_and_leftovers_go_when_nobody_writes() {
     drop(store(folder.path()));
     assert!(!half.exists());
     assert!(files(&folder.path().join("store").join("tmp")).is_empty());
+}
+
+#[test]
+fn a_file_of_the_scratch_folder_is_taken_without_a_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = store(folder.path());
+    let scratch = opened.scratch().unwrap();
+    let digests = ["first", "second"].map(|name| {
+        let path = scratch.join(name);
+        fs::write(&path, vec![3; 1000]).unwrap();
+        let digest = opened.put_file(&FileContent::Move(path)).unwrap();
+        assert!(!scratch.join(name).exists());
+        digest
+    });
+    assert_eq!(digests, [Digest::of(&[3; 1000]); 2]);
+    let path = opened.file(&digests[0]).unwrap().unwrap();
+    assert_eq!(fs::read(path).unwrap(), [3; 1000]);
+    assert!(opened.put_file(&FileContent::Move(scratch.join("none"))).is_err());
 }
 
 /// In a process of its own: everything that writes, under a limit for files' sizes that the parent set.

@@ -76,7 +76,7 @@ impl ParameterGradients {
 impl Linear {
     /// The gradient with respect to the input of an output whose gradient is `upstream`.
     pub(in crate::model) fn back(&self, upstream: Tensor<2>) -> Tensor<2> {
-        upstream.matmul(self.weight.clone())
+        self.weight.back(upstream)
     }
 }
 

@@ -131,7 +131,7 @@ impl Model {
             None => (EMBEDDINGS, &self.text.embed_tokens),
         };
         gradients.add_product(name, hidden, &upstream);
-        upstream.matmul(matrix.clone())
+        matrix.back(upstream)
     }
 }
 

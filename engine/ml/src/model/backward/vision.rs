@@ -5,7 +5,6 @@ use burn::tensor::{Tensor, activation};
 use super::block::{Attention, Block, Kept};
 use super::{Keep, ParameterGradients};
 use crate::Result;
-use crate::model::layers::product;
 use crate::model::vision::{self, Layout, indices};
 use crate::model::{ImageFeatures, Model};
 use crate::types::ImagePatches;
@@ -50,7 +49,7 @@ impl Model {
         let (config, device) = (&tower.config, self.device());
         let layout = Layout::new(images, config, device)?;
         let pixels = layout.pixels(images, config, device);
-        let mut hidden = product(pixels.clone(), &tower.patch_embed);
+        let mut hidden = tower.patch_embed.product(pixels.clone());
         let mut blocks = Vec::with_capacity(tower.blocks.len());
         for (index, block) in tower.blocks.iter().enumerate() {
             let attention = Attention { segments: layout.segments(index, config), visibility: None };

@@ -42,7 +42,11 @@ pub(crate) struct Host(TensorData);
 impl Host {
     /// The values in row-major order.
     pub(crate) fn new<const D: usize>(tensor: Tensor<D>) -> Self {
-        let mut data = tensor.into_data();
+        Self::of(tensor.into_data())
+    }
+
+    /// The values of data that was read from a device.
+    pub(crate) fn of(mut data: TensorData) -> Self {
         if data.as_mut_slice::<f32>().is_err() {
             // Of another type, or not aligned.
             let count = data.num_elements();

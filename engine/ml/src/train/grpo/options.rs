@@ -196,6 +196,8 @@ impl GrpoOptions {
                 temperature: self.temperature as f32,
                 top_p: self.top_p as f32,
                 top_k: None,
+                // A penalty would make the sampler another distribution than the trainer's.
+                repetition_penalty: 1.0,
                 max_new_tokens: self.max_new_tokens,
                 stop_tokens: stop_tokens.to_vec(),
             },

@@ -1,0 +1,197 @@
+//! Sizes, decoded files and patches against transformers, torchvision and Pillow.
+
+use std::path::PathBuf;
+
+use safetensors::SafeTensors;
+use serde_json::json;
+
+use super::*;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/images")
+}
+
+fn expected() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(folder().join("expected.json")).unwrap()).unwrap()
+}
+
+fn number(case: &Value, name: &str) -> usize {
+    case[name].as_u64().unwrap() as usize
+}
+
+/// A processor for patches of 14 with the given settings.
+fn processor(settings: &Value) -> Result<ImageProcessor> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("preprocessor_config.json");
+    std::fs::write(&path, settings.to_string()).unwrap();
+    let mut files = ModelFiles::default();
+    files.files.insert("preprocessor_config.json".to_owned(), path);
+    ImageProcessor::load(&files, &vision())
+}
+
+fn vision() -> VisionConfig {
+    VisionConfig {
+        depth: 1,
+        hidden_size: 8,
+        intermediate_size: 8,
+        heads: 1,
+        channels: 3,
+        patch_size: 14,
+        temporal_patch_size: 2,
+        spatial_merge_size: 2,
+        window_size: 112,
+        full_attention_blocks: vec![],
+        out_hidden_size: 8,
+    }
+}
+
+fn floats(data: &[u8]) -> Vec<f32> {
+    data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+#[test]
+fn sizes_equal_transformers() {
+    for case in expected()["smart_resize"].as_array().unwrap() {
+        let get = |name| number(case, name);
+        let ours = smart_resize(get("height"), get("width"), 28, get("min_pixels"), get("max_pixels"));
+        match case["result"].as_array() {
+            Some(size) => {
+                let size = (size[0].as_u64().unwrap() as usize, size[1].as_u64().unwrap() as usize);
+                assert_eq!(ours.unwrap(), size, "{case}");
+            }
+            None => assert!(ours.is_err(), "{case}"),
+        }
+    }
+}
+
+#[test]
+fn pixels_equal_torchvision() {
+    let bytes = std::fs::read(folder().join("expected.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let processor = processor(&json!({"min_pixels": 3136, "max_pixels": 12544})).unwrap();
+    let mut compared = (0, 0);
+    for case in expected()["images"].as_array().unwrap().iter().filter(|case| case["config"] == "small") {
+        let name = case["image"].as_str().unwrap();
+        let file = std::fs::read(folder().join("png").join(format!("{name}.png"))).unwrap();
+        let ours = processor.process(&file);
+        if !case["error"].is_null() {
+            assert!(ours.is_err(), "{name}");
+            continue;
+        }
+        let grid: [usize; 3] = std::array::from_fn(|axis| case["image_grid_thw"][axis].as_u64().unwrap() as usize);
+        let ours = ours.unwrap();
+        assert_eq!(ours.grid, grid, "{name}");
+        if let Ok(resized) = tensors.tensor(&format!("{name}.resized_torchvision_u8")) {
+            let [tall, wide] = [resized.shape()[0], resized.shape()[1]];
+            if (tall, wide) == (grid[1] * 14, grid[2] * 14) {
+                assert!(resize(decode_rgb(&file).unwrap(), wide, tall).unwrap() == resized.data(), "{name}");
+                compared.0 += 1;
+            }
+        }
+        if let Ok(pixels) = tensors.tensor(&format!("{name}.pixel_values_torchvision")) {
+            let pixels = floats(pixels.data());
+            let far = ours.pixels.iter().zip(pixels).filter(|(ours, theirs)| (*ours - theirs).abs() > 1e-6);
+            assert_eq!(far.count(), 0, "{name}");
+            compared.1 += 1;
+        }
+    }
+    assert!(compared.0 >= 20 && compared.1 == 6, "{compared:?}");
+}
+
+/// Every form of PNG to the byte; JPEG, whose decoders differ, within four. `RUMINATE_REFERENCE_IMAGES` names another folder that
+/// `make_formats.py` wrote.
+#[test]
+fn files_of_all_forms_decode_as_in_pillow() {
+    let folder = std::env::var_os("RUMINATE_REFERENCE_IMAGES").map_or_else(|| folder().join("formats"), PathBuf::from);
+    let bytes = std::fs::read(folder.join("expected.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let pixels = std::fs::read(folder.join("pixels.safetensors")).ok();
+    let pixels = pixels.as_ref().map(|bytes| SafeTensors::deserialize(bytes).unwrap());
+    let processor = processor(&json!({"size": {"shortest_edge": 3136, "longest_edge": 12544}})).unwrap();
+    for (name, expected) in tensors.iter() {
+        let file = std::fs::read(folder.join(name)).unwrap();
+        let ours = decode_rgb(&file).unwrap();
+        assert_eq!([ours.height() as usize, ours.width() as usize], expected.shape()[..2], "{name}");
+        let apart = |(ours, theirs): (&u8, &u8)| ours.abs_diff(*theirs);
+        let differences: Vec<u8> = ours.as_raw().iter().zip(expected.data()).map(apart).collect();
+        let worst = differences.iter().max().copied().unwrap();
+        let mean = differences.iter().map(|value| f64::from(*value)).sum::<f64>() / differences.len() as f64;
+        let (most, on_average) = if name.ends_with(".jpg") { (4, 0.25) } else { (0, 0.0) };
+        assert!(worst <= most && mean <= on_average, "{name}: differs by up to {worst}, {mean} on average");
+        if let Some(theirs) = pixels.as_ref().map(|tensors| floats(tensors.tensor(name).unwrap().data())) {
+            let ours = processor.process(&file).unwrap().pixels;
+            assert_eq!(ours.len(), theirs.len(), "{name}");
+            // One level of a channel is at most 0.0151 after normalisation.
+            let worst = ours.iter().zip(theirs).map(|(ours, theirs)| (ours - theirs).abs()).fold(0.0, f32::max);
+            assert!(worst <= if most == 0 { 1e-6 } else { 4.01 * 0.0151 }, "{name}: pixels differ by {worst}");
+        }
+    }
+}
+
+#[test]
+fn settings_have_transformers_meaning() {
+    let image = std::fs::read(folder().join("png/shapes_112x112.png")).unwrap();
+    let grid = |settings: Value| processor(&settings).unwrap().process(&image).unwrap().grid;
+    assert_eq!(grid(json!({})), [1, 8, 8]);
+    assert_eq!(grid(json!({"max_pixels": 28 * 28})), [1, 2, 2]);
+    assert_eq!(grid(json!({"min_pixels": 100_000, "max_pixels": 200_000})), [1, 24, 24]);
+    assert_eq!(grid(json!({"size": {"shortest_edge": 3136, "longest_edge": 3136}})), [1, 4, 4]);
+    assert_eq!(grid(json!({"size": {"min_pixels": 3136, "max_pixels": 3136}})), [1, 4, 4]);
+    // A field of its own overrides the one in `size`.
+    assert_eq!(grid(json!({"max_pixels": 784, "min_pixels": 784, "size": {"longest_edge": 12544}})), [1, 2, 2]);
+    assert_eq!(grid(json!({"do_resize": false, "max_pixels": 784})), [1, 8, 8]);
+
+    let white = |settings: Value| processor(&settings).unwrap().values[0][255];
+    assert!((white(json!({})) - 1.930_336_4).abs() < 1e-6);
+    assert!((white(json!({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.5, 0.5]})) - 2.0).abs() < 1e-6);
+    assert!((white(json!({"image_mean": 0.5, "image_std": 0.25})) - 2.0).abs() < 1e-6);
+    assert!((white(json!({"do_normalize": false})) - 1.0).abs() < 1e-6);
+    assert_eq!(white(json!({"do_normalize": false, "do_rescale": false})), 255.0);
+    assert!((white(json!({"do_rescale": false, "image_mean": 55, "image_std": 2})) - 100.0).abs() < 1e-4);
+    assert!((white(json!({"rescale_factor": 1.0 / 127.5, "image_mean": 1, "image_std": 0.5})) - 2.0).abs() < 1e-6);
+
+    let message = |settings: Value| processor(&settings).unwrap_err().to_string();
+    for (settings, expected) in [
+        (json!({"patch_size": 16}), "`patch_size` is 16, expected the vision tower's 14"),
+        (json!({"max_pixels": 0}), "`max_pixels` is 0, expected a whole number above zero"),
+        (json!({"resample": 2}), "`resample` is 2, expected 3, bicubic"),
+        (json!({"image_std": [0, 1, 1]}), "`image_std` is [0,1,1], expected numbers other than zero"),
+        (json!({"image_mean": [1]}), "`image_mean` is [1], expected three numbers"),
+        (json!({"do_resize": 1}), "`do_resize` is 1, expected true or false"),
+    ] {
+        assert_eq!(message(settings), format!("`preprocessor_config.json`: {expected}"));
+    }
+    let odd = processor(&json!({"do_resize": false})).unwrap().grid(112, 100).unwrap_err().to_string();
+    assert_eq!(odd, "image: 100x112 pixels, expected multiples of 28: `do_resize` is false");
+}
+
+#[test]
+fn files_that_are_no_image_are_refused() {
+    let message = |bytes: &[u8]| decode_rgb(bytes).unwrap_err().to_string();
+    assert_eq!(message(b""), "image: the file is empty, expected PNG or JPEG");
+    assert_eq!(message(b"hello"), "image: the bytes are neither a PNG nor a JPEG file");
+    assert_eq!(message(b"GIF89a\x01\0\x01\0"), "image: the bytes are a GIF file, expected PNG or JPEG");
+    for name in ["rgb.png", "interlaced_rgba.png", "palette.png", "photo.jpg", "progressive.jpg", "cmyk.jpg"] {
+        let file = std::fs::read(folder().join("formats").join(name)).unwrap();
+        // Truncated anywhere. A PNG's last chunk says no more than that it ends.
+        for length in (8..file.len() - 12).step_by(file.len() / 40 + 1) {
+            let message = message(&file[..length]);
+            assert!(message.contains("file is damaged or truncated"), "{name} cut to {length}: {message}");
+        }
+        // Any byte wrong: an image or an error, never a panic.
+        for place in (0..file.len()).step_by(file.len() / 200 + 1) {
+            let mut damaged = file.clone();
+            damaged[place] ^= 0x55;
+            let _ = decode_rgb(&damaged);
+        }
+    }
+    // The sizes that a header claims.
+    let mut bomb = std::fs::read(folder().join("formats/rgb.png")).unwrap();
+    bomb[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
+    let checksum = [0x39, 0x67, 0x4e, 0x07];
+    bomb[29..33].copy_from_slice(&checksum);
+    let claimed = message(&bomb);
+    assert_eq!(claimed, "image: 65535x65535 pixels, expected at most 178956970 in all");
+    let strip = smart_resize(1, 201, 28, 3136, 12544).unwrap_err().to_string();
+    assert_eq!(strip, "image: 201x1 pixels, expected sides of which one is at most 200 times the other");
+}
