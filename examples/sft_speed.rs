@@ -1,7 +1,7 @@
 //! Steps of SFT of a checkpoint on made-up data, timed; the other half of `examples/peers/torch/sft.py`, which runs torch on
 //! the same steps in turns with this.
 //!
-//!     cargo run --release --example sft_speed MODEL_DIR [--workers N] [--shards N] [--micro-batch-size N]
+//!     cargo run --release --example sft_speed MODEL_DIR [--workers N] [--shards N] [--micro-batch-size N] [--recompute]
 //!
 //! Each line on standard input is a number of steps to take; each answer is a JSON line: seconds and CPU seconds of every step,
 //! losses, and the most memory held so far.
@@ -38,6 +38,7 @@ fn main() -> Result<()> {
         match argument.as_str() {
             "--workers" => workers = number()?,
             "--shards" => options.shards = number()?,
+            "--recompute" => options.recompute = true,
             "--micro-batch-size" => options.micro_batch_size = number()?,
             _ if argument.starts_with('-') => bail!("`{argument}` is unknown"),
             _ => folder = Some(PathBuf::from(argument)),
@@ -54,6 +55,7 @@ fn main() -> Result<()> {
         checkpoint: CheckpointEvery { steps: None, seconds: None },
         progress: &mut progress,
         on_step: &mut on_step,
+        name: &|index| format!("example {index}"),
         stop: Stop::NEVER,
     };
     match train_sft(&model, &examples, &examples, &options, &mut session) {

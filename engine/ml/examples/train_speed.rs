@@ -34,6 +34,10 @@ fn prompt(index: usize, text: usize) -> Prompt {
     Prompt { tokens, images: vec![image] }
 }
 
+fn example(index: usize) -> String {
+    format!("example {index}")
+}
+
 fn middle(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     seconds[seconds.len() / 2]
@@ -59,7 +63,8 @@ fn sft(model: &Model, workers: usize, micro_batch_size: usize) -> Result<(), Box
     let checkpoint = CheckpointEvery { steps: None, seconds: None };
     let mut progress = MemoryProgress::default();
     let stop = Stop::NEVER;
-    let mut session = Session { workers, checkpoint, progress: &mut progress, on_step: &mut on_step, stop };
+    let mut session =
+        Session { workers, checkpoint, progress: &mut progress, on_step: &mut on_step, name: &example, stop };
     train_sft(model, &examples, &examples, &options, &mut session)?;
     println!("sft   workers {workers} micro-batch {micro_batch_size:2}: {:.1} ms a step", middle(seconds) * 1e3);
     Ok(())
@@ -92,7 +97,8 @@ fn grpo(model: &Model, workers: usize, micro_batch_size: usize, kl_coefficient: 
     let checkpoint = CheckpointEvery { steps: None, seconds: None };
     let mut progress = MemoryProgress::default();
     let stop = Stop::NEVER;
-    let mut session = Session { workers, checkpoint, progress: &mut progress, on_step: &mut on_step, stop };
+    let mut session =
+        Session { workers, checkpoint, progress: &mut progress, on_step: &mut on_step, name: &example, stop };
     train_grpo(model, &prompts, &prompts, &[127], &options, &mut reward, &mut session)?;
     println!(
         "grpo  workers {workers} micro-batch {micro_batch_size:2} kl {kl_coefficient}: rollout {:.0} ms, update {:.0} ms",

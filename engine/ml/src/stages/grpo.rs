@@ -72,7 +72,7 @@ impl Kind for Grpo {
             training::number("epochs", "5.0", "Passes over the problems; a fraction is allowed."),
             training::STEPS,
             count("prompts-per-step", "512", "Problems of a step."),
-            count("samples", "5", "Completions of each problem: the group."),
+            count("samples", "5", "Completions of each problem: the group, of at least 2."),
             sampling::temperature(
                 "1.0",
                 "Sampling temperature; the trained distribution is softmax(logits / temperature).",
@@ -103,42 +103,69 @@ impl Kind for Grpo {
                 "loss",
                 OptionKind::Choice(&["dapo", "grpo", "bnpo", "dr-grpo", "cispo"]),
                 "\"dapo\"",
-                "The objective and how tokens add up: `dapo` is the mean over all tokens of an update, as in EasyR1.",
+                "The objective and how tokens add up (TRL's `loss_type`). `dapo`: the mean over all tokens of an update (verl's and EasyR1's \
+                 token-mean). `grpo`: the mean over completions of the mean over their tokens (verl: seq-mean-token-mean). `bnpo`: the mean \
+                 over the tokens of each micro-batch, so it alone depends on `micro-batch-size` and `shards`. `dr-grpo`: the sum divided by \
+                 completions times `max-new-tokens`. `cispo`: the ratio, cut at 1 + `clip-high` (TRL's `epsilon_high` is that sum) and \
+                 detached, times the log-probability.",
             ),
             OptionSpec::new(
                 "importance",
                 OptionKind::Choice(&["token", "sequence"]),
                 "\"token\"",
-                "One ratio per token, or one per sequence (GSPO).",
+                "One ratio per token, or one per sequence (GSPO; TRL: `importance_sampling_level`).",
             ),
-            training::share("clip-low", "0.2", "The ratio is clipped below at 1 minus this."),
-            training::number("clip-high", "0.3", "The ratio is clipped above at 1 plus this."),
+            training::share(
+                "clip-low",
+                "0.2",
+                "The ratio is clipped below at 1 minus this (TRL: `epsilon`, verl: `clip_ratio_low`).",
+            ),
+            training::number(
+                "clip-high",
+                "0.3",
+                "The ratio is clipped above at 1 plus this (TRL: `epsilon_high`, verl: `clip_ratio_high`).",
+            ),
             training::number(
                 "dual-clip",
                 "3.0",
-                "The ratio at which a negative advantage's loss stops growing; 0 for none.",
+                "The ratio at which a negative advantage's loss stops growing; 0 for none (TRL: `delta`, verl: `clip_ratio_c`).",
             ),
             training::number(
                 "kl-coefficient",
                 "0.01",
-                "Weight of the KL estimate k3 against the initial model; 0 does without.",
+                "Weight of the KL estimate k3 against the initial model; 0 does without (TRL's `beta`, verl's `kl_loss_coef`).",
+            ),
+            training::number(
+                "kl-limit",
+                "10.0",
+                "A token's KL estimate stops here, as in verl and EasyR1; 0 for no limit, as in TRL.",
+            ),
+            training::number(
+                "log-ratio-limit",
+                "20.0",
+                "Log-ratios are limited to this magnitude before `exp`, as in verl and EasyR1; 0 for no limit, as in TRL.",
             ),
             OptionSpec::new(
                 "advantage-scale",
                 OptionKind::Choice(&["group", "batch", "none"]),
                 "\"group\"",
-                "Rewards less their group's mean are divided by the group's unbiased standard deviation, the step's, or nothing.",
+                "Rewards less their group's mean are divided by the group's unbiased standard deviation, the step's, or nothing (TRL: `scale_rewards`).",
             ),
-            training::number("advantage-epsilon", "1e-6", "Added to that divisor."),
+            training::number(
+                "advantage-epsilon",
+                "1e-6",
+                "Added to that divisor: 1e-6 in verl and EasyR1, 1e-4 in TRL.",
+            ),
             OptionSpec::new(
                 "mask-truncated",
                 OptionKind::Bool,
                 "false",
-                "Keep completions cut at the limit out of the update.",
+                "Keep completions cut at the limit out of the update (TRL: `mask_truncated_completions`). A step that has no others is an error.",
             ),
             training::SEED,
             training::FREEZE,
             training::SHARDS,
+            training::RECOMPUTE,
             training::CHECKPOINT_SECONDS,
         ];
         OPTIONS
@@ -167,7 +194,7 @@ impl Kind for Grpo {
             identity["scorers"] = scorers;
         }
         Ok(Stage {
-            version: 2,
+            version: 3,
             identity,
             reads: BTreeMap::from([("input", reads.clone())]),
             schemas: schemas(&rewards),
@@ -192,8 +219,12 @@ fn schemas(rewards: &Rewards) -> BTreeMap<&'static str, Schema> {
             "kl",
             "clip_fraction",
             "entropy",
+            "sampler_logprob_max_difference",
+            "sampler_logprob_mean_difference",
+            "sampler_kl",
             "completion_length",
             "finished_share",
+            "masked_share",
             "zero_variance_share",
             "gradient_norm",
             "learning_rate",
@@ -248,11 +279,13 @@ impl SetStage for Trainer {
             figures.step(noted, context)
         };
         let requested = || context.cancel.requested();
+        let name = |index: usize| format!("record `{}`", records[index].id);
         let mut session = Session {
             workers: context.threads,
             checkpoint: self.checkpoint,
             progress: &mut progress,
             on_step: &mut on_step,
+            name: &name,
             stop: Stop::when(&requested),
         };
         // The engine's errors keep their kind on the way through the trainer.

@@ -90,6 +90,7 @@ impl Kind for Sft {
                 "\"drop\"",
                 "What happens to a longer one: it goes to the ledger of drops, or the node fails.",
             ),
+            training::RECOMPUTE,
             training::CHECKPOINT_SECONDS,
         ];
         OPTIONS
@@ -119,7 +120,7 @@ impl Kind for Sft {
             &["seconds", "tokens_per_second"],
         );
         Ok(Stage {
-            version: 2,
+            version: 3,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", reads.clone())]),
             schemas,
@@ -170,11 +171,13 @@ impl SetStage for Trainer {
             figures.step(noted, context)
         };
         let requested = || context.cancel.requested();
+        let name = |index: usize| format!("record `{}`", records[index].id);
         let mut session = Session {
             workers: context.threads,
             checkpoint: self.checkpoint,
             progress: &mut progress,
             on_step: &mut on_step,
+            name: &name,
             stop: Stop::when(&requested),
         };
         let trained = train_sft(&loaded.model, &examples, &images, &options, &mut session).map_err(stage_error)?;

@@ -64,6 +64,14 @@ pub(super) const SHARDS: OptionSpec = OptionSpec::new(
     "2",
     "Parts that a step is cut into, computed side by side on a CPU's threads. Decides rounding, so it is part of the key.",
 );
+pub(super) const RECOMPUTE: OptionSpec = OptionSpec::new(
+    "recompute",
+    OptionKind::Bool,
+    "false",
+    "Keep only the inputs of the model's blocks and compute each once more on the way back: a third slower, a fraction of the \
+     memory, the same bits. The field calls it gradient checkpointing.",
+)
+.not_identity();
 pub(super) const CHECKPOINT_SECONDS: OptionSpec = OptionSpec::new(
     "checkpoint-seconds",
     OptionKind::Float { min: 0.1, max: 1e9 },

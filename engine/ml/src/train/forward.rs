@@ -192,13 +192,14 @@ pub fn targets_of(loss_mask: &[bool]) -> Vec<usize> {
     (1..loss_mask.len()).filter(|place| loss_mask[*place]).collect()
 }
 
-/// Fails with the step and the quantity when a figure of training is not a number.
-pub(crate) fn require_finite(value: f64, what: &str, step: usize) -> Result<f64> {
+/// Fails with the step, its items and the quantity when a figure of training is not a number.
+pub(crate) fn require_finite(value: f64, what: &str, step: usize, items: impl FnOnce() -> String) -> Result<f64> {
     if value.is_finite() {
         return Ok(value);
     }
     Err(Error::training(format!(
-        "step {step}: the {what} is {value}; the weights before this step are unharmed; try a lower learning rate, a longer \
-         warm-up or a smaller `max-gradient-norm`"
+        "step {step}: the {what} is {value} on {}; the weights before this step are unharmed; try a lower learning rate, a \
+         longer warm-up or a smaller `max-gradient-norm`",
+        items()
     )))
 }

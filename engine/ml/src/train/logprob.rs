@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::train::loss::{SftLossKind, sft_loss};
-    use crate::train::reference::losses;
+    use crate::train::reference::cases;
 
     type Cube = Vec<Vec<Vec<f32>>>;
 
@@ -111,6 +111,18 @@ mod tests {
         gradient.try_into_vec_as::<f32>().unwrap()
     }
 
+    fn log_softmax(row: &[f64]) -> Vec<f64> {
+        let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = row.iter().map(|value| (value - highest).exp()).sum();
+        row.iter().map(|value| value - highest - sum.ln()).collect()
+    }
+
+    /// 1e-6 relative, for f64 on both sides; what is less than 1e-16 has lost its digits in `1 - p`.
+    fn assert_relative(actual: f64, expected: f64, what: &str) {
+        assert!((actual - expected).abs() <= 1e-6 * expected.abs() + 1e-16, "{what}: {actual} != {expected}");
+    }
+
+    /// The bound of the f32 path: 2e-6 of a value's magnitude, or of 1.
     fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
         assert_eq!(actual.len(), expected.len(), "{what}");
         for (a, b) in actual.iter().zip(expected) {
@@ -120,12 +132,12 @@ mod tests {
 
     #[test]
     fn sft_losses_and_gradients_equal_the_reference() {
-        for case in losses()["sft"].as_array().unwrap() {
-            let input = &losses()["sft_inputs"][case["input"].as_str().unwrap()];
+        for (file, case) in cases("sft") {
+            let input = &file["sft_inputs"][case["input"].as_str().unwrap()];
             let what = format!("{} {}", case["input"], case["loss_type"]);
-            let cube: Cube = serde_json::from_value(input["logits"].clone()).unwrap();
+            let cube: Vec<Vec<Vec<f64>>> = serde_json::from_value(input["logits"].clone()).unwrap();
             let labels: Vec<Vec<i64>> = serde_json::from_value(input["labels"].clone()).unwrap();
-            let expected: Cube = serde_json::from_value(case["grad_logits"].clone()).unwrap();
+            let expected: Vec<Vec<Vec<f64>>> = serde_json::from_value(case["grad_logits"].clone()).unwrap();
             let (mut rows, mut tokens, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
             for (row, labels) in labels.iter().enumerate() {
                 for (place, label) in labels.iter().enumerate().skip(1).filter(|(_, label)| **label >= 0) {
@@ -139,19 +151,32 @@ mod tests {
             }
             let kind: SftLossKind = serde_json::from_value(case["loss_type"].clone()).unwrap();
             let count = case["num_items_in_batch"].as_u64().map_or(tokens.len(), |count| count as usize);
+            // In f64 throughout, the loss and its gradient with respect to the logits are the reference's.
+            let exact: Vec<f64> =
+                rows.iter().zip(&tokens).map(|(row, token)| log_softmax(row)[*token as usize]).collect();
+            let (loss, per_token) = sft_loss(&exact, kind, count);
+            assert_relative(loss, case["loss"].as_f64().unwrap(), &what);
+            for (((row, token), slope), expected) in rows.iter().zip(&tokens).zip(&per_token).zip(&gradients) {
+                for (place, (log_prob, expected)) in log_softmax(row).iter().zip(expected).enumerate() {
+                    let own = f64::from(place == *token as usize) - log_prob.exp();
+                    assert_relative(slope * own, *expected, &what);
+                }
+            }
+            let gradients: Vec<f32> = gradients.concat().iter().map(|value| *value as f32).collect();
+            let rows: Vec<Vec<f32>> = rows.iter().map(|row| row.iter().map(|value| *value as f32).collect()).collect();
             let statistics = token_statistics(logits(&rows), &tokens, 1.0, false).unwrap();
             let log_probs: Vec<f64> = statistics.log_probs.iter().copied().map(f64::from).collect();
             let (loss, per_token) = sft_loss(&log_probs, kind, count);
             assert_close(&[loss as f32], &[case["loss"].as_f64().unwrap() as f32], &what);
             let per_token: Vec<f32> = per_token.iter().map(|value| *value as f32).collect();
-            assert_close(&gradient(statistics, &tokens, &per_token, 1.0), &gradients.concat(), &what);
+            assert_close(&gradient(statistics, &tokens, &per_token, 1.0), &gradients, &what);
         }
     }
 
     #[test]
     fn log_probs_entropies_and_gradients_at_a_temperature_equal_the_reference() {
-        for case in losses()["grpo"].as_array().unwrap() {
-            let input = &losses()["grpo_inputs"][case["input"].as_str().unwrap()];
+        for (file, case) in cases("grpo") {
+            let input = &file["grpo_inputs"][case["input"].as_str().unwrap()];
             let what = case["input"].to_string();
             let cube: Cube = serde_json::from_value(input["logits"].clone()).unwrap();
             let tokens: Vec<Vec<u32>> = serde_json::from_value(input["completion_ids"].clone()).unwrap();

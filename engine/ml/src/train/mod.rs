@@ -20,6 +20,8 @@ pub use rollout::{Completion, Reward};
 pub use sft::{SftMetrics, SftOptions, SftStep, SftTimings, train_sft};
 
 #[cfg(test)]
+mod agreement_tests;
+#[cfg(test)]
 mod tests;
 
 #[cfg(test)]
@@ -28,13 +30,26 @@ pub(crate) mod reference {
 
     use std::sync::LazyLock;
 
-    static LOSSES: LazyLock<serde_json::Value> = LazyLock::new(|| {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/reference/losses/losses.json");
-        serde_json::from_str(&std::fs::read_to_string(path).expect("the reference file is in the repository"))
-            .expect("the reference file is JSON")
+    use serde_json::Value;
+
+    static FILES: LazyLock<[Value; 2]> = LazyLock::new(|| {
+        ["losses.json", "more_losses.json"].map(|name| {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/reference/losses");
+            let text =
+                std::fs::read_to_string(format!("{folder}/{name}")).expect("the reference file is in the repository");
+            serde_json::from_str(&text).expect("the reference file is JSON")
+        })
     });
 
-    pub(crate) fn losses() -> &'static serde_json::Value {
-        &LOSSES
+    /// The file of many cases, and that of more.
+    pub(crate) fn files() -> &'static [Value; 2] {
+        &FILES
+    }
+
+    /// All cases of a kind, each with the file that it is from.
+    pub(crate) fn cases(kind: &'static str) -> impl Iterator<Item = (&'static Value, &'static Value)> {
+        FILES
+            .iter()
+            .flat_map(move |file| file[kind].as_array().expect("a list of cases").iter().map(move |case| (file, case)))
     }
 }

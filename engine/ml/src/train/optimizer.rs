@@ -256,37 +256,77 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::reference::losses;
+    use crate::train::reference::files;
     use burn::tensor::Device;
+
+    fn numbers(value: &serde_json::Value) -> Vec<f32> {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    fn tensor(values: &[f32]) -> Tensor<1> {
+        Tensor::from_floats(values, &Device::flex())
+    }
+
+    fn values(tensor: &Tensor<1>) -> Vec<f32> {
+        tensor.to_data().iter::<f32>().collect()
+    }
+
+    fn slot() -> Slot {
+        Slot { name: "p".into(), decays: true, moments: None, master: None }
+    }
 
     /// The reference decays its only parameter, so the slot says that it does.
     #[test]
-    fn a_trace_of_clipped_steps_equals_the_reference() {
-        let reference = &losses()["adamw"];
-        let numbers = |value: &serde_json::Value| -> Vec<f32> { serde_json::from_value(value.clone()).unwrap() };
-        let options = AdamWOptions {
-            betas: serde_json::from_value(reference["betas"].clone()).unwrap(),
-            epsilon: reference["eps"].as_f64().unwrap(),
-            weight_decay: reference["weight_decay"].as_f64().unwrap(),
-            max_gradient_norm: reference["max_grad_norm"].as_f64(),
-        };
-        let device = Device::flex();
-        let workers = Workers::new(1).unwrap();
-        let tensor = |values: Vec<f32>| Tensor::<1>::from_floats(values.as_slice(), &device);
-        let mut value = tensor(numbers(&reference["init"]));
-        let mut slot = Slot { name: "p".into(), decays: true, moments: None, master: None };
-        for (index, step) in reference["trace"].as_array().unwrap().iter().enumerate() {
-            let gradients = GradientSum { values: vec![Some(tensor(numbers(&step["raw_grad"])))] };
-            let norm = global_norm(&gradients, &workers).unwrap();
-            let expected_norm = step["total_norm"].as_f64().unwrap();
-            assert!((norm - expected_norm).abs() <= 1e-6 * expected_norm.max(1.0), "{norm} {expected_norm}");
-            let scale = (options.max_gradient_norm.unwrap() / (norm + CLIP_EPSILON)).min(1.0);
-            let rule = Rule::new(&options, index + 1, reference["lr"].as_f64().unwrap(), scale);
-            let gradient = gradients.values.into_iter().flatten().next().unwrap();
-            (slot, value) = rule.apply(slot, value, gradient);
-            for (a, b) in value.to_data().try_to_vec::<f32>().unwrap().iter().zip(numbers(&step["param"])) {
-                assert!((a - b).abs() < 2e-6, "step {index}: {a} {b}");
+    fn traces_of_clipped_steps_equal_the_reference() {
+        let [file, more] = files();
+        for reference in more["adamw_traces"].as_array().unwrap().iter().chain([&file["adamw"]]) {
+            let options = AdamWOptions {
+                betas: serde_json::from_value(reference["betas"].clone()).unwrap(),
+                epsilon: reference["eps"].as_f64().unwrap(),
+                weight_decay: reference["weight_decay"].as_f64().unwrap(),
+                max_gradient_norm: reference["max_grad_norm"].as_f64(),
+            };
+            let workers = Workers::new(1).unwrap();
+            let mut value = tensor(&numbers(&reference["init"]));
+            let mut slot = slot();
+            for (index, step) in reference["trace"].as_array().unwrap().iter().enumerate() {
+                let gradients = GradientSum { values: vec![Some(tensor(&numbers(&step["raw_grad"])))] };
+                let norm = global_norm(&gradients, &workers).unwrap();
+                let expected_norm = step["total_norm"].as_f64().unwrap();
+                assert!((norm - expected_norm).abs() <= 1e-6 * expected_norm, "{norm} {expected_norm}");
+                let scale = (options.max_gradient_norm.unwrap() / (norm + CLIP_EPSILON)).min(1.0);
+                let rule = Rule::new(&options, index + 1, reference["lr"].as_f64().unwrap(), scale);
+                let gradient = gradients.values.into_iter().flatten().next().unwrap();
+                (slot, value) = rule.apply(slot, value, gradient);
+                // The state is f32, the reference f64.
+                for (a, b) in values(&value).iter().zip(numbers(&step["param"])) {
+                    assert!((a - b).abs() <= 2e-6 * b.abs().max(1.0), "step {index}: {a} {b}");
+                }
             }
         }
+    }
+
+    /// At a rate far below a bf16 weight's resolution, the weights behind bf16 ones move to the bit as f32 weights do, though
+    /// hardly any rounded one does.
+    #[test]
+    fn bf16_weights_move_as_f32_ones_do() {
+        let options = AdamWOptions { betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: 0.01, max_gradient_norm: None };
+        let start: Vec<f32> = (0..64).map(|index| 1.0 + index as f32 / 32.0).collect();
+        let mut wide = (slot(), tensor(&start));
+        let narrow = tensor(&start).cast(FloatDType::BF16);
+        let mut narrow = (Slot { master: master_of(&narrow), ..slot() }, narrow);
+        for step in 0..100 {
+            let rule = Rule::new(&options, step + 1, 1e-6, 1.0);
+            let gradient: Vec<f32> = (0..64).map(|index| 1.5 + (index as f32 + step as f32).sin()).collect();
+            wide = rule.apply(wide.0, wide.1, tensor(&gradient));
+            narrow = rule.apply(narrow.0, narrow.1, tensor(&gradient));
+        }
+        let (slot, rounded) = narrow;
+        let master = slot.master.unwrap();
+        assert_eq!(values(&master), values(&wide.1));
+        assert_eq!(values(&rounded), values(&master.clone().cast(FloatDType::BF16)));
+        let (moments, _) = slot.moments.unwrap();
+        assert_eq!((rounded.dtype(), master.dtype(), moments.dtype()), (DType::BF16, DType::F32, DType::F32));
+        assert!(values(&master).iter().zip(&start).all(|(now, then)| (then - now) > 5e-5), "the weights moved");
     }
 }

@@ -83,8 +83,20 @@ pub struct Session<'a, M> {
     pub progress: &'a mut dyn ProgressStore,
     /// Called after every step with what there is to say about it.
     pub on_step: &'a mut dyn FnMut(&M) -> Control,
+    /// Names an item of the data, by its index, in an error.
+    pub name: &'a dyn Fn(usize) -> String,
     /// Asked within a step. A stop there gives the step up, and the progress of the steps before it is saved.
     pub stop: Stop<'a>,
+}
+
+/// Some items by name, for an error: the first few, and how many more there are.
+pub(crate) fn named(items: &[usize], name: &dyn Fn(usize) -> String) -> String {
+    const SHOWN: usize = 8;
+    let mut names: Vec<String> = items.iter().take(SHOWN).map(|item| name(*item)).collect();
+    if items.len() > SHOWN {
+        names.push(format!("{} more", items.len() - SHOWN));
+    }
+    names.join(", ")
 }
 
 /// A run's identity in its checkpoints, and the clock of the next one.
@@ -126,6 +138,19 @@ impl Checkpointer {
             self.last.0 = step;
         }
         Ok(self.interrupted())
+    }
+
+    /// After `step` steps and one that cannot go on: saves unless that is done, and gives the error back.
+    pub(crate) fn failed<M>(
+        &mut self,
+        step: usize,
+        session: &mut Session<'_, M>,
+        model: &Model,
+        optimizer: &AdamW,
+        error: Error,
+    ) -> Result<Error> {
+        self.given_up(step, session, model, optimizer)?;
+        Ok(error)
     }
 
     /// The error to leave with when the last checkpoint is what there is.

@@ -43,10 +43,10 @@ impl Schedule {
             return step as f64 / warm_up.max(1) as f64;
         }
         let left = total.saturating_sub(warm_up).max(1) as f64;
-        let progress = ((step - warm_up) as f64 / left).min(1.0);
+        let progress = (step - warm_up) as f64 / left;
         match self {
             Schedule::Constant => 1.0,
-            Schedule::Linear => 1.0 - progress,
+            Schedule::Linear => total.saturating_sub(step) as f64 / left,
             Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
         }
     }
@@ -55,21 +55,43 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::reference::losses;
+    use crate::train::reference::files;
 
     #[test]
     fn factors_equal_the_reference() {
-        for (schedule, name) in
-            [(Schedule::Cosine, "cosine_lr_warmup3_total10"), (Schedule::Linear, "linear_lr_warmup3_total10")]
-        {
-            let expected: Vec<f64> = serde_json::from_value(losses()["adamw"][name].clone()).unwrap();
-            // The reference runs past the last step, where a cosine would rise again.
-            for (step, expected) in expected.iter().enumerate().take(11) {
-                let actual = schedule.factor(step, 3, 10);
-                assert!((actual - expected).abs() < 1e-12, "{name} at {step}: {actual} != {expected}");
+        let [file, more] = files();
+        let check = |schedule: Schedule, warm_up, total, expected: &serde_json::Value| {
+            let expected: Vec<f64> = serde_json::from_value(expected.clone()).unwrap();
+            for (step, expected) in expected.iter().enumerate() {
+                let actual = schedule.factor(step, warm_up, total);
+                let what = format!("{schedule:?} {warm_up} {total} at {step}");
+                assert!((actual - expected).abs() < 1e-12, "{what}: {actual} != {expected}");
             }
+        };
+        // These run past the last step, where a cosine rises again.
+        check(Schedule::Cosine, 3, 10, &file["adamw"]["cosine_lr_warmup3_total10"]);
+        check(Schedule::Linear, 3, 10, &file["adamw"]["linear_lr_warmup3_total10"]);
+        for case in more["schedules"].as_array().unwrap() {
+            let schedule = serde_json::from_value(case["schedule"].clone()).unwrap();
+            let number = |name: &str| case[name].as_u64().unwrap() as usize;
+            check(schedule, number("warm_up"), number("total"), &case["factors"]);
         }
         assert_eq!(Schedule::Constant.factor(5, 3, 10), 1.0);
+    }
+
+    /// No step, no warm-up, a warm-up longer than the run: as the lambdas of Hugging Face's schedules.
+    #[test]
+    fn edges() {
+        for schedule in [Schedule::Constant, Schedule::Linear, Schedule::Cosine] {
+            assert_eq!(schedule.factor(0, 0, 5), 1.0);
+            assert_eq!(schedule.factor(0, 3, 2), 0.0);
+            assert_eq!(schedule.factor(1, 4, 2), 0.25);
+        }
+        assert_eq!((Schedule::Constant.factor(9, 0, 5), Schedule::Linear.factor(9, 0, 5)), (1.0, 0.0));
+        assert_eq!(
+            (WarmUp::Ratio(0.0).steps(10), WarmUp::Ratio(1.0).steps(10), WarmUp::Ratio(0.1).steps(0)),
+            (0, 10, 0)
+        );
     }
 
     #[test]

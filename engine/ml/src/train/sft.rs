@@ -12,7 +12,7 @@ use super::forward::{Pass, Row, RowImages, require_finite, targets_of};
 use super::loss::{SftLossKind, sft_loss};
 use super::optimizer::{AdamW, AdamWOptions, is_trained};
 use super::parallel::{GradientSum, Workers, balance};
-use super::progress::{Checkpointer, Session};
+use super::progress::{Checkpointer, Session, named};
 use super::schedule::{Schedule, WarmUp};
 use crate::error::{Error, Result};
 use crate::model::{Keep, Model, ParameterGradients};
@@ -210,7 +210,7 @@ pub type Usable = (Vec<usize>, Vec<(usize, String)>);
 /// Which examples can be trained on. `name` names one in an error: by its index, or by what it was made from.
 ///
 /// # Errors
-/// When the options are out of range, or an example is too long and that is to fail.
+/// When the options are out of range, an example is too long and that is to fail, or no example is left: the error names them.
 pub fn usable_examples(examples: &[Example], options: &SftOptions, name: &dyn Fn(usize) -> String) -> Result<Usable> {
     options.check()?;
     let mut kept = Vec::new();
@@ -238,6 +238,13 @@ pub fn usable_examples(examples: &[Example], options: &SftOptions, name: &dyn Fn
             None => kept.push(index),
         }
     }
+    if kept.is_empty() {
+        let reasons: Vec<String> =
+            left_out.iter().take(8).map(|(index, why)| format!("{}: {why}", name(*index))).collect();
+        let rest = left_out.len().saturating_sub(8);
+        let more = if rest > 0 { format!("; and {rest} more") } else { String::new() };
+        return Err(Error::input(format!("no example has a token to learn: {}{more}", reasons.join("; "))));
+    }
     Ok((kept, left_out))
 }
 
@@ -254,12 +261,9 @@ pub fn train_sft(
     options: &SftOptions,
     session: &mut Session<'_, SftStep>,
 ) -> Result<Model> {
-    let (kept, left_out) = usable_examples(examples, options, &|index| format!("example {index}"))?;
+    let (kept, left_out) = usable_examples(examples, options, session.name)?;
     if !left_out.is_empty() {
         tracing::warn!("{} of {} examples are left out, the first: {}", left_out.len(), examples.len(), left_out[0].1);
-    }
-    if kept.is_empty() {
-        return Err(Error::input("no example is left to train on"));
     }
     let prepared: Vec<Prepared<'_>> = kept
         .iter()
@@ -295,9 +299,10 @@ pub fn train_sft(
             Err(Error::Stopped) => return Err(checkpointer.given_up(step, session, &model, &optimizer)?),
             computed => computed?,
         };
-        require_finite(loss, "loss", step + 1)?;
+        let items = || named(&picked.iter().map(|index| kept[*index]).collect::<Vec<_>>(), session.name);
+        require_finite(loss, "loss", step + 1, items)?;
         let norm = optimizer.update(&mut model, gradients, learning_rate, &workers)?;
-        require_finite(norm, "gradient norm", step + 1)?;
+        require_finite(norm, "gradient norm", step + 1, items)?;
         let tokens: usize = batch.examples.iter().map(|prepared| prepared.example.tokens.len()).sum();
         let seconds = begun.elapsed().as_secs_f64();
         let metrics = SftMetrics {
@@ -381,4 +386,21 @@ pub(crate) fn hash_tokens(hasher: &mut blake3::Hasher, tokens: &[u32]) {
     hasher.update(&tokens.len().to_le_bytes());
     let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
     hasher.update(&bytes);
+}
+
+/// The loss and the gradients of one step on all of `examples`.
+#[cfg(test)]
+pub(crate) fn example_gradients(
+    model: &Model,
+    examples: &[Example],
+    options: &SftOptions,
+    workers: &Workers,
+) -> Result<(f64, GradientSum)> {
+    let prepared: Vec<Prepared<'_>> =
+        examples.iter().map(|example| Prepared { example, targets: targets_of(&example.loss_mask) }).collect();
+    let batch = Batch {
+        examples: prepared.iter().collect(),
+        images: examples.iter().map(|example| example.images.clone()).collect(),
+    };
+    batch_gradients(model, &batch, options, workers, Stop::NEVER)
 }

@@ -15,13 +15,13 @@ use crate::types::{Example, ImagePatches, ModelFiles, Prompt};
 /// The tiny model's id of an image token.
 const IMAGE: u32 = 502;
 
-fn model() -> Model {
+pub(super) fn model() -> Model {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/model/tiny");
     Model::load(&ModelFiles::from_folder(&folder).unwrap(), &Device::flex()).unwrap()
 }
 
 /// Prompts of different lengths, every second one with an image of 16 patches.
-fn prompts(count: usize) -> Vec<Prompt> {
+pub(super) fn prompts(count: usize) -> Vec<Prompt> {
     let image = |shift: usize| {
         let pixels = (0..16 * 1176).map(|index| ((index * 31 + shift * 977) as f32).sin()).collect();
         Arc::new(ImagePatches { pixels, grid: [1, 4, 4] })
@@ -36,7 +36,7 @@ fn prompts(count: usize) -> Vec<Prompt> {
         .collect()
 }
 
-fn examples() -> Vec<Example> {
+pub(super) fn examples() -> Vec<Example> {
     let completion =
         |index: usize| (0..3 + index % 4).map(|place| (index + 3 * place) as u32 % 20 + 40).collect::<Vec<_>>();
     prompts(10).iter().enumerate().map(|(index, prompt)| Example::from_completion(prompt, &completion(index))).collect()
@@ -72,10 +72,14 @@ fn sft_until(
         if step.metrics.step == last { Control::Stop } else { Control::Continue }
     };
     let checkpoint = CheckpointEvery { steps: Some(2), seconds: None };
-    let mut session = Session { workers, checkpoint, progress, on_step: &mut on_step, stop };
+    let mut session = Session { workers, checkpoint, progress, on_step: &mut on_step, name: &example, stop };
     let examples = examples();
     let result = train_sft(&model(), &examples, &examples, options, &mut session);
     (result, steps)
+}
+
+fn example(index: usize) -> String {
+    format!("example {index}")
 }
 
 fn bits(model: &Model) -> Vec<u32> {
@@ -182,7 +186,7 @@ fn grpo_until(
         if step.metrics.step == last { Control::Stop } else { Control::Continue }
     };
     let checkpoint = CheckpointEvery { steps: Some(2), seconds: None };
-    let mut session = Session { workers, checkpoint, progress, on_step: &mut on_step, stop };
+    let mut session = Session { workers, checkpoint, progress, on_step: &mut on_step, name: &example, stop };
     let prompts = prompts(10);
     let result = train_grpo(&model(), &prompts, &prompts, &[492], options, &mut reward, &mut session);
     (result, steps)
@@ -274,9 +278,71 @@ fn groups_of_equal_rewards_change_nothing() {
     };
     let checkpoint = CheckpointEvery::default();
     let mut progress = MemoryProgress::default();
-    let mut session =
-        Session { workers: 1, checkpoint, progress: &mut progress, on_step: &mut on_step, stop: Stop::NEVER };
+    let mut session = Session {
+        workers: 1,
+        checkpoint,
+        progress: &mut progress,
+        on_step: &mut on_step,
+        name: &example,
+        stop: Stop::NEVER,
+    };
     let options = GrpoOptions { steps: Some(2), ..grpo_options() };
     let trained = train_grpo(&model(), &prompts(4), &prompts(4), &[492], &options, &mut reward, &mut session).unwrap();
     assert!(bits(&trained) == bits(&model()));
+}
+
+#[test]
+fn a_step_of_masked_completions_is_an_error_that_names_them() {
+    let mut reward = |completions: &[Completion<'_>]| {
+        let reward = |completion: &Completion<'_>| Reward { total: completion.sample as f64, parts: Vec::new() };
+        Ok(completions.iter().map(reward).collect())
+    };
+    let mut on_step = |_: &GrpoStep| Control::Continue;
+    let checkpoint = CheckpointEvery::default();
+    let mut progress = MemoryProgress::default();
+    let stop = Stop::NEVER;
+    let mut session =
+        Session { workers: 1, checkpoint, progress: &mut progress, on_step: &mut on_step, name: &example, stop };
+    let options = GrpoOptions { mask_truncated: true, max_new_tokens: 1, ..grpo_options() };
+    let prompts = prompts(4);
+    let result = train_grpo(&model(), &prompts, &prompts, &[], &options, &mut reward, &mut session);
+    let error = result.unwrap_err().to_string();
+    let parts = ["step 1", "`max-new-tokens` = 1", "`mask-truncated`", "example 0", "example 3"];
+    assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+}
+
+#[test]
+fn examples_without_a_target_are_an_error_that_names_them() {
+    let mut masked = examples();
+    masked.iter_mut().for_each(|example| example.loss_mask.fill(false));
+    let mut on_step = |_: &SftStep| Control::Continue;
+    let checkpoint = CheckpointEvery::default();
+    let mut progress = MemoryProgress::default();
+    let stop = Stop::NEVER;
+    let mut session =
+        Session { workers: 1, checkpoint, progress: &mut progress, on_step: &mut on_step, name: &example, stop };
+    let error = train_sft(&model(), &masked, &masked, &sft_options(), &mut session).unwrap_err().to_string();
+    for part in ["no example has a token to learn", "example 0: no token to learn", "example 7", "and 2 more"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn blocks_computed_once_more_change_nothing() {
+    let (plain, losses) = sft(&sft_options(), 2, 0, &mut MemoryProgress::default());
+    let mut progress = MemoryProgress::default();
+    let again = SftOptions { recompute: true, ..sft_options() };
+    // Begun with, continued without: the same training to a checkpoint.
+    assert!(matches!(sft(&again, 2, 3, &mut progress).0, Err(Error::Interrupted { .. })));
+    let (mixed, rest) = sft(&sft_options(), 2, 0, &mut progress);
+    assert_eq!(rest, losses[3..]);
+    assert!(bits(&mixed.unwrap()) == bits(&plain.unwrap()));
+    let (plain, figures) =
+        grpo(&GrpoOptions { freeze: vec![], ..grpo_options() }, 2, 0, &mut MemoryProgress::default());
+    let again = GrpoOptions { recompute: true, freeze: vec![], ..grpo_options() };
+    let (again, same) = grpo(&again, 2, 0, &mut MemoryProgress::default());
+    assert_eq!(figures, same);
+    assert!(bits(&again.unwrap()) == bits(&plain.unwrap()));
+    assert!(figures.iter().all(|step| step.sampler_logprob_max_difference < 1e-4), "{figures:?}");
+    assert!(figures.iter().any(|step| step.sampler_logprob_max_difference > 0.0), "nothing was compared");
 }

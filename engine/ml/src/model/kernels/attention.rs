@@ -52,7 +52,7 @@ impl Visibility {
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Weights {
     pub(in crate::model) weights: Tensor<4>,
-    sums: Option<Vec<f32>>,
+    pub(super) sums: Option<Vec<f32>>,
 }
 
 /// The softmax of `scores` `[rows, heads, repeats * queries, keys]`. Without a visibility, every key is seen.

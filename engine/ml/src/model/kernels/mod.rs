@@ -83,7 +83,7 @@ impl DerefMut for Host {
 
 /// Adds `bias` to every row of `[rows, width]`.
 pub(super) fn add_bias(input: Tensor<2>, bias: &Tensor<1>) -> Tensor<2> {
-    if !is_plain(&input) {
+    if !is_plain(&input) || !is_plain(bias) {
         return input + bias.clone().unsqueeze();
     }
     let (shape, device) = (input.dims(), input.device());
@@ -182,10 +182,14 @@ pub(crate) fn exp(x: f32) -> f32 {
     let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
     let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, x));
-    let mut polynomial = 1.0 / 5040.0;
-    for inverse in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        polynomial = r.mul_add(polynomial, inverse);
-    }
+    // Written out: a loop over the coefficients copies them for every number where the compiler does not unroll it.
+    let polynomial = r.mul_add(1.0 / 5040.0, 1.0 / 720.0);
+    let polynomial = r.mul_add(polynomial, 1.0 / 120.0);
+    let polynomial = r.mul_add(polynomial, 1.0 / 24.0);
+    let polynomial = r.mul_add(polynomial, 1.0 / 6.0);
+    let polynomial = r.mul_add(polynomial, 0.5);
+    let polynomial = r.mul_add(polynomial, 1.0);
+    let polynomial = r.mul_add(polynomial, 1.0);
     polynomial * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 

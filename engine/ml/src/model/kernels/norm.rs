@@ -8,7 +8,7 @@ use super::{Host, Vectorised, is_plain, sum_of};
 
 /// The norm of each row of `[rows, width]`.
 pub(in crate::model) fn rms_norm(input: Tensor<2>, weight: &Tensor<1>, epsilon: f64) -> Tensor<2> {
-    if !is_plain(&input) {
+    if !is_plain(&input) || !is_plain(weight) {
         return by_burn(input, weight, epsilon);
     }
     let ([rows, width], device) = (input.dims(), input.device());

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, FloatDType, Tensor};
 
-use super::attention::{Visibility, attention_weights, backward_by_burn, weights_by_burn};
+use super::attention::{Visibility, Weights, attention_weights, backward_by_burn, weights_by_burn};
 use super::rotary::{Heads, Projected, Rotary};
 use super::*;
 
@@ -97,6 +97,8 @@ fn attention_with_and_without_padding() {
             mixed.swap_dims(1, 2).reshape([6, 20])
         };
         let mixed = ours.mix(values.clone(), queries);
+        let divided = Weights { weights: weights_by_burn(scores.clone(), visibility), sums: None };
+        assert_close(divided.mix(values.clone(), queries), mixed.clone(), "mixed by burn");
         assert_close(mixed.clone(), mix(scores.clone(), values.clone()), "mixed");
         let of_scores = slope(&scores, &upstream, |scores| mix(scores, values.clone()));
         let of_values = slope(&values, &upstream, |values| mix(scores.clone(), values));
