@@ -40,7 +40,8 @@ fn a_line_comes_out_for_each_pair_in_order() {
     let lines = workplace.ruminate(&["grade", path.to_str().unwrap(), "--grader", "mathruler"]).expect(0).json_lines();
     let expected = [
         json!({
-            "id": "a", "verdict": true, "rule": "sympy", "prediction_form": "0.5", "truth_form": "1/2",
+            "id": "a", "verdict": true, "rule": "mathd",
+            "prediction_form": "\\frac{1}{2}", "truth_form": "\\frac{1}{2}",
             "prediction_extracted": "0.5", "truth_extracted": "1/2", "grader": "mathruler 1",
         }),
         json!({

@@ -42,6 +42,16 @@ impl Node {
         }
     }
 
+    /// What it takes to work with it once.
+    pub(super) fn weight(&self) -> u64 {
+        match self {
+            Node::Number(value) => value.weight(),
+            Node::Sum(sum) => sum.1.len() as u64 + sum.0.weight(),
+            Node::Product(product) => product.1.len() as u64 + product.0.weight(),
+            _ => 1,
+        }
+    }
+
     fn is_lost(&self) -> bool {
         matches!(self, Node::Infinite | Node::Undefined)
     }

@@ -16,7 +16,6 @@ const KEYWORDS: [&str; 10] = ["as", "if", "in", "is", "or", "and", "def", "del",
 const MAX_WORK: usize = 600_000;
 
 /// A token, brackets with what is in them, or a function with its brackets.
-#[derive(Clone)]
 enum Item {
     Token(Token),
     Group(Vec<Token>),
@@ -331,28 +330,28 @@ fn with_functions(items: Vec<Item>) -> Vec<Item> {
 fn multiplied(items: Vec<Item>) -> Vec<Item> {
     let mut result: Vec<Item> = Vec::with_capacity(items.len() * 2);
     let mut skip = false;
-    for (at, item) in items.iter().enumerate() {
-        result.push(item.clone());
-        let Some(next) = items.get(at + 1) else { break };
-        if skip {
-            skip = false;
-            continue;
-        }
-        if item.is(".") && next.is_name() {
-            skip = true;
+    let mut items = items.into_iter().peekable();
+    while let Some(mut item) = items.next() {
+        let Some(next) = items.peek() else {
+            result.push(item);
+            break;
+        };
+        if skip || (item.is(".") && next.is_name()) {
+            skip = !skip;
+            result.push(item);
             continue;
         }
         let starts = matches!(next, Item::Applied(..)) || next.is("(") || next.is_name();
-        let ends = match item {
-            Item::Applied(function, arguments) => {
+        let ends = match &mut item {
+            Item::Applied(function, _) => {
                 if next.is("(") && &*function.text == "Function" {
-                    result.pop();
-                    result.push(Item::Applied(Token::name("Symbol"), arguments.clone()));
+                    *function = Token::name("Symbol");
                 }
                 true
             }
             _ => item.is(")") || (item.is_name() && !item.is_function()),
         };
+        result.push(item);
         if starts && ends {
             result.push(Item::Token(Token::operator("*")));
         }
@@ -364,26 +363,30 @@ fn applied(items: Vec<Item>) -> Vec<Item> {
     let mut result: Vec<Item> = Vec::with_capacity(items.len() * 2);
     let (mut open, mut skip, mut after_power) = (0usize, false, false);
     let operator = |text: &str| Item::Token(Token::operator(text));
-    for (at, item) in items.iter().enumerate() {
-        result.push(item.clone());
-        let Some(next) = items.get(at + 1) else { break };
+    let mut items = items.into_iter().peekable();
+    while let Some(item) = items.next() {
+        let Some(next) = items.peek() else {
+            result.push(item);
+            break;
+        };
         let next_ends = next.token().is_some_and(|next| matches!(next.kind, Kind::Operator | Kind::End));
-        if item.is_name() && !next_ends {
-            if item.is_function() {
+        let (is_name, is_function) = (item.is_name(), item.is_function());
+        let ends_power = matches!(item, Item::Applied(..)) || item.is("*");
+        result.push(item);
+        if is_name && !next_ends {
+            if is_function {
                 result.push(operator("("));
                 open += 1;
             }
-        } else if item.is_name() && next.is("**") {
-            after_power |= item.is_function();
+        } else if is_name && next.is("**") {
+            after_power |= is_function;
         } else if after_power {
-            if matches!(item, Item::Applied(..)) || item.is("*") {
-                if !next.is("*") {
-                    if !next.is("(") {
-                        result.push(operator("("));
-                        open += 1;
-                    }
-                    after_power = false;
+            if ends_power && !next.is("*") {
+                if !next.is("(") {
+                    result.push(operator("("));
+                    open += 1;
                 }
+                after_power = false;
             }
         } else if open > 0 {
             if next.is("**") || next.is("*") {
@@ -397,7 +400,7 @@ fn applied(items: Vec<Item>) -> Vec<Item> {
             open -= 1;
         }
     }
-    result.extend(std::iter::repeat_n(operator(")"), open));
+    result.extend((0..open).map(|_| operator(")")));
     result
 }
 
