@@ -24,7 +24,7 @@ pub(super) fn evaluate(tokens: &[Token]) -> Result<Node, Stop> {
 /// Operations in one expression: a longer chain is too deep for Python.
 const MAX_OPERATIONS: u32 = 2_900;
 /// Terms and, squared, words of numbers that all results together may have.
-const MAX_WORK: u64 = 300_000;
+const MAX_WORK: u64 = 15_000;
 
 enum Value {
     Expression(Node),

@@ -12,8 +12,10 @@ const FUNCTIONS: [&str; 28] = [
 ];
 const CONSTANTS: [&str; 4] = ["nan", "oo", "pi", "zoo"];
 const KEYWORDS: [&str; 10] = ["as", "if", "in", "is", "or", "and", "def", "del", "not", "else"];
+/// Tokens of one text.
+const MAX_TOKENS: usize = 30_000;
 /// Tokens that all steps together may look at.
-const MAX_WORK: usize = 600_000;
+const MAX_WORK: usize = 200_000;
 
 /// A token, brackets with what is in them, or a function with its brackets.
 enum Item {
@@ -51,6 +53,9 @@ fn is_function(token: &Token) -> bool {
 pub(super) fn transform(tokens: Vec<Token>) -> Result<Vec<Token>, Stop> {
     let tokens = factorials(numbers(repeated_decimals(symbols(tokens))))?;
     let tokens = split_symbols(tokens);
+    if tokens.len() > MAX_TOKENS {
+        return Err(Stop::Budget);
+    }
     let mut work = MAX_WORK;
     let tokens = implicit(tokens, multiplied, &mut work)?;
     let tokens = implicit(tokens, applied, &mut work)?;
