@@ -62,7 +62,8 @@ fn the_verdicts_of_mathruler_are_reproduced() {
     let path = root().join("tests/reference/grading/public.jsonl");
     let pairs = std::fs::read_to_string(&path).expect("the pairs are there");
     let pairs: Vec<Json> = pairs.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
-    let verdicts = workplace.ruminate(&["grade", path.to_str().unwrap(), "--grader", "mathruler"]).expect(0).json_lines();
+    let verdicts =
+        workplace.ruminate(&["grade", path.to_str().unwrap(), "--grader", "mathruler"]).expect(0).json_lines();
     assert_eq!(pairs.len(), verdicts.len());
     let answered = |pair: &&(&Json, &Json)| !pair.0["mathruler"].is_null();
     for (pair, verdict) in pairs.iter().zip(&verdicts).collect::<Vec<_>>().iter().filter(answered) {

@@ -1,8 +1,8 @@
 //! Text to nodes: pylatexenc's `LatexWalker`, with its recoveries from errors. Knows the arguments of macros, not their
 //! meaning.
 
-use super::macros;
 use super::super::python::{is_alpha, is_space};
+use super::macros;
 use super::{FRAMES, Node};
 
 /// The nodes of a text; `None` where the reference runs out of stack or of text.

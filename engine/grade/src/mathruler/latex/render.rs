@@ -30,7 +30,9 @@ impl Renderer {
             }
             text.push_str(&self.node(node)?);
             space = match node {
-                Node::Macro { arguments, space_after, name } if is_bare(name, arguments.as_deref()) => Some(space_after),
+                Node::Macro { arguments, space_after, name } if is_bare(name, arguments.as_deref()) => {
+                    Some(space_after)
+                }
                 _ => None,
             };
         }

@@ -238,9 +238,8 @@ impl Evaluation<'_> {
     }
 
     fn called(&mut self, name: &str) -> Result<Value, Stop> {
-        const KNOWN: [&str; 14] = [
-            "factorial", "factorial2", "ff", "frac", "hn1", "hn2", "im", "jn", "li", "ln", "re", "rf", "sqrt", "yn",
-        ];
+        const KNOWN: [&str; 14] =
+            ["factorial", "factorial2", "ff", "frac", "hn1", "hn2", "im", "jn", "li", "ln", "re", "rf", "sqrt", "yn"];
         let function = KNOWN.into_iter().find(|known| *known == name).ok_or(Stop::Fails)?;
         if !self.take("(") {
             return Ok(Value::Function);

@@ -59,9 +59,7 @@ impl Node {
     /// The coefficient and the rest.
     fn split(&self) -> (Number, Node) {
         match self {
-            Node::Product(product) => {
-                (product.0.clone(), Self::product(Number::one(), product.1.clone()))
-            }
+            Node::Product(product) => (product.0.clone(), Self::product(Number::one(), product.1.clone())),
             other => (Number::one(), other.clone()),
         }
     }
@@ -217,9 +215,7 @@ impl Node {
     pub(super) fn over(&self, other: &Self) -> Result<Self, Stop> {
         match (self, other) {
             (Node::Number(left), Node::Number(right)) if !right.is_zero() => left.over(right).map(Node::Number),
-            (Node::Number(left), Node::Number(_)) => {
-                Ok(if left.is_zero() { Node::Undefined } else { Node::Infinite })
-            }
+            (Node::Number(left), Node::Number(_)) => Ok(if left.is_zero() { Node::Undefined } else { Node::Infinite }),
             _ => self.times(&other.power(&Node::integer(-1))?),
         }
     }

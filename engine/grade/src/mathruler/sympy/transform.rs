@@ -7,8 +7,34 @@ use super::tokens::{Kind, Token};
 
 /// The names that sympy and Python define as functions.
 const FUNCTIONS: [&str; 28] = [
-    "all", "csc", "eye", "ff", "fft", "frac", "fu", "gff", "hn1", "hn2", "id", "im", "jn", "li", "ln", "ntt", "re",
-    "rf", "sqrt", "yn", "Symbol", "Function", "Integer", "Float", "Number", "Rational", "factorial", "factorial2",
+    "all",
+    "csc",
+    "eye",
+    "ff",
+    "fft",
+    "frac",
+    "fu",
+    "gff",
+    "hn1",
+    "hn2",
+    "id",
+    "im",
+    "jn",
+    "li",
+    "ln",
+    "ntt",
+    "re",
+    "rf",
+    "sqrt",
+    "yn",
+    "Symbol",
+    "Function",
+    "Integer",
+    "Float",
+    "Number",
+    "Rational",
+    "factorial",
+    "factorial2",
 ];
 const CONSTANTS: [&str; 4] = ["nan", "oo", "pi", "zoo"];
 const KEYWORDS: [&str; 10] = ["as", "if", "in", "is", "or", "and", "def", "del", "not", "else"];
@@ -63,12 +89,7 @@ pub(super) fn transform(tokens: Vec<Token>) -> Result<Vec<Token>, Stop> {
 }
 
 fn call(tokens: &mut Vec<Token>, function: &str, kind: Kind, argument: &str) {
-    tokens.extend([
-        Token::name(function),
-        Token::operator("("),
-        Token::new(kind, argument),
-        Token::operator(")"),
-    ]);
+    tokens.extend([Token::name(function), Token::operator("("), Token::new(kind, argument), Token::operator(")")]);
 }
 
 fn symbols(tokens: Vec<Token>) -> Vec<Token> {
