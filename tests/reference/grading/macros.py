@@ -21,16 +21,14 @@ STYLES = {
     "mathscr": "script",
     "mathfrak": "fraktur",
 }
-# What reads files or remembers text gives none.
-SILENT = ("title", "author", "date", "maketitle", "input", "include")
-# Read by hand; the date of today is no constant.
-LEFT_OUT = ("verb", "today")
+# Read by hand, or with the date of today, which is no constant.
+LEFT_OUT = ("verb", "today", "maketitle")
 
 
 def entry(name, spec):
     """How a macro reads, and its text."""
     accents = dict(_defaultspecs.unicode_accents_list)
-    if spec is None or (not spec.simplify_repl and spec.discard) or name in SILENT:
+    if spec is None or (not spec.simplify_repl and spec.discard):
         return "drop", ""
     if not spec.simplify_repl:
         return "arguments", ""
