@@ -40,7 +40,8 @@ fn a_line_comes_out_for_each_pair_in_order() {
     let lines = workplace.ruminate(&["grade", path.to_str().unwrap(), "--grader", "mathruler"]).expect(0).json_lines();
     let expected = [
         json!({
-            "id": "a", "verdict": true, "rule": "sympy", "prediction_form": "0.5", "truth_form": "1/2",
+            "id": "a", "verdict": true, "rule": "mathd",
+            "prediction_form": "\\frac{1}{2}", "truth_form": "\\frac{1}{2}",
             "prediction_extracted": "0.5", "truth_extracted": "1/2", "grader": "mathruler 1",
         }),
         json!({
@@ -61,7 +62,8 @@ fn the_verdicts_of_mathruler_are_reproduced() {
     let path = root().join("tests/reference/grading/public.jsonl");
     let pairs = std::fs::read_to_string(&path).expect("the pairs are there");
     let pairs: Vec<Json> = pairs.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
-    let verdicts = workplace.ruminate(&["grade", path.to_str().unwrap(), "--grader", "mathruler"]).expect(0).json_lines();
+    let verdicts =
+        workplace.ruminate(&["grade", path.to_str().unwrap(), "--grader", "mathruler"]).expect(0).json_lines();
     assert_eq!(pairs.len(), verdicts.len());
     let answered = |pair: &&(&Json, &Json)| !pair.0["mathruler"].is_null();
     for (pair, verdict) in pairs.iter().zip(&verdicts).collect::<Vec<_>>().iter().filter(answered) {
@@ -107,4 +109,32 @@ fn pairs_are_read_from_standard_input() {
     drop(input);
     let ran = Ran::of(child.wait_with_output().expect("it ends")).expect(0);
     assert_eq!(ran.json_lines()[0]["verdict"], json!(true));
+}
+
+/// Two graders disagree on both problems: units, and fractions that are not reduced.
+#[test]
+fn a_graph_names_its_grader() {
+    let workplace = Workplace::new();
+    workplace.write(
+        "traces.jsonl",
+        "{\"id\": \"a/0\", \"parent\": \"a\", \"reasoning\": \"so \\\\boxed{2/4}\", \"answer\": \"1/2\"}\n\
+         {\"id\": \"b/0\", \"parent\": \"b\", \"reasoning\": \"so \\\\boxed{5 miles}\", \"answer\": \"5 cm\"}\n",
+    );
+    let graph = "name = \"graders\"\n[nodes.traces]\nkind = \"read\"\npath = \"traces.jsonl\"\n\
+                 [nodes.best]\nkind = \"filter-shortest-correct\"\ninput = \"traces\"\n";
+    let graph = workplace.write("graph.toml", graph);
+    let graph = graph.to_str().unwrap();
+    let state = |set: &[&str]| {
+        let plan = workplace.ruminate(&[&["plan", graph, "--json"], set].concat()).expect(0).json();
+        plan["nodes"].as_array().unwrap()[1]["state"].clone()
+    };
+    for (set, kept) in [(&[][..], "a/0"), (&["--set", "nodes.best.grader=mathruler"][..], "b/0")] {
+        assert_eq!(state(set), "run", "no grader takes over another's verdicts");
+        workplace.ruminate(&[&["run", graph, "--quiet"], set].concat()).expect(0);
+        let records = workplace.ruminate(&[&["show", graph, "best", "--json"], set].concat()).expect(0).json_lines();
+        assert_eq!(records.iter().map(|record| &record["id"]).collect::<Vec<_>>(), [kept]);
+    }
+    assert_eq!(state(&["--set", "nodes.best.grader=ruminate"]), "hit", "naming the default changes no key");
+    let ran = workplace.ruminate(&["check", graph, "--set", "nodes.best.grader=mathrules"]).expect(2);
+    assert!(ran.stderr.contains("mathruler"), "{}", ran.stderr);
 }

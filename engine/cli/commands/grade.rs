@@ -20,8 +20,7 @@ pub(crate) fn grade(arguments: &GradeArguments) -> Result<(), Failure> {
     let Some(truth) = &arguments.truth else {
         return file(&arguments.subject, arguments.mode, arguments.grader);
     };
-    let pair =
-        Pair { id: None, prediction: arguments.subject.clone(), truth: truth.clone(), mode: arguments.mode };
+    let pair = Pair { id: None, prediction: arguments.subject.clone(), truth: truth.clone(), mode: arguments.mode };
     if arguments.json {
         let mut out = terminal::stdout();
         serde_json::to_writer(&mut out, &pair.line(arguments.grader)).map_err(io::Error::from)?;
@@ -152,7 +151,8 @@ fn named_mode(name: &str) -> Result<Mode, String> {
     let found = MODES.into_iter().find(|(known, _)| *known == name);
     found.map(|(_, mode)| mode).ok_or_else(|| {
         let near = nearest(name, MODES.into_iter().map(|(known, _)| known));
-        let help = near.map_or_else(|| "expected `answer` or `response`".into(), |near| format!("did you mean `{near}`?"));
+        let help =
+            near.map_or_else(|| "expected `answer` or `response`".into(), |near| format!("did you mean `{near}`?"));
         format!("unknown mode `{name}`: {help}")
     })
 }
@@ -228,11 +228,10 @@ mod tests {
     #[test]
     fn lines_are_read_or_say_what_is_wrong() {
         let read = |text: &str| read_line(text.as_bytes(), true, Mode::Answer);
-        let pair = |id: Option<Json>, mode| {
-            Ok(Some(Pair { id, prediction: "1/2".into(), truth: "0.5".into(), mode }))
-        };
+        let pair = |id: Option<Json>, mode| Ok(Some(Pair { id, prediction: "1/2".into(), truth: "0.5".into(), mode }));
         assert_eq!(read(r#"{"prediction": "1/2", "truth": "0.5"}"#), pair(None, Mode::Answer));
-        let whole = "\u{feff}{\"id\": 7, \"prediction\": \"1/2\", \"truth\": \"0.5\", \"mode\": \"response\", \"more\": []}";
+        let whole =
+            "\u{feff}{\"id\": 7, \"prediction\": \"1/2\", \"truth\": \"0.5\", \"mode\": \"response\", \"more\": []}";
         assert_eq!(read(whole), pair(Some(Json::from(7)), Mode::Response));
         assert_eq!(read("  \n"), Ok(None));
         let cases = [

@@ -8,6 +8,9 @@ mod python;
 mod sympy;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 use crate::{MAX_SHOWN, Mode, Rule, Verdict};
 
 /// Version of the reproduction; part of every cache key that depends on it.

@@ -59,9 +59,7 @@ pub(super) fn float(text: &str) -> Option<f64> {
         }
     }
     let between_digits = |(at, byte): (usize, u8)| {
-        let digit = |at: Option<usize>| {
-            at.and_then(|at| plain.as_bytes().get(at)).is_some_and(u8::is_ascii_digit)
-        };
+        let digit = |at: Option<usize>| at.and_then(|at| plain.as_bytes().get(at)).is_some_and(u8::is_ascii_digit);
         byte != b'_' || (digit(at.checked_sub(1)) && digit(at.checked_add(1)))
     };
     if !plain.bytes().enumerate().all(between_digits) {

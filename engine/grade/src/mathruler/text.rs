@@ -6,8 +6,22 @@ use super::latex;
 use super::python::{digit, digits, float, is_near_integer, strip};
 
 const UNITS: [&str; 16] = [
-    "degree", "cm", "centimeter", "meter", "mile", "second", "minute", "hour", "day", "week", "month", "year", "foot",
-    "feet", "inch", "yard",
+    "degree",
+    "cm",
+    "centimeter",
+    "meter",
+    "mile",
+    "second",
+    "minute",
+    "hour",
+    "day",
+    "week",
+    "month",
+    "year",
+    "foot",
+    "feet",
+    "inch",
+    "yard",
 ];
 const BRACKETS: [char; 4] = ['(', ')', '[', ']'];
 
@@ -226,9 +240,8 @@ fn matches_fraction(text: &str) -> bool {
     let text = text.strip_prefix('-').unwrap_or(text);
     let whole = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let shorter = |part: &'_ str| -> usize { part.chars().next_back().map_or(0, |last| part.len() - last.len_utf8()) };
-    let loosely = |part: &str, fits: &dyn Fn(&str) -> bool| {
-        fits(part) || (!part.ends_with('\n') && fits(&part[..shorter(part)]))
-    };
+    let loosely =
+        |part: &str, fits: &dyn Fn(&str) -> bool| fits(part) || (!part.ends_with('\n') && fits(&part[..shorter(part)]));
     let below = |part: &str| whole(part) && part.bytes().any(|byte| byte != b'0');
     text.match_indices('/').take(3).any(|(at, _)| loosely(&text[..at], &whole) && loosely(&text[at + 1..], &below))
 }

@@ -170,7 +170,11 @@ impl Rewards {
     fn graded(&self, response: &Response<'_>) -> Reward {
         let score = |verdict: bool| if verdict { 1.0 } else { 0.0 };
         let parts = [
-            ("accuracy", self.accuracy, score(self.grader.grade(&response.text, response.answer, Mode::Response).correct)),
+            (
+                "accuracy",
+                self.accuracy,
+                score(self.grader.grade(&response.text, response.answer, Mode::Response).correct),
+            ),
             ("format", self.format, score(format_score(&response.text))),
         ];
         Reward {

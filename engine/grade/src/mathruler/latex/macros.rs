@@ -28,7 +28,8 @@ pub(super) enum Text {
     Special,
 }
 
-static MACROS: LazyLock<Vec<Macro>> = LazyLock::new(|| include_str!("../macros.txt").lines().filter_map(read).collect());
+static MACROS: LazyLock<Vec<Macro>> =
+    LazyLock::new(|| include_str!("../macros.txt").lines().filter_map(read).collect());
 
 /// The macro of this name.
 pub(super) fn find(name: &str) -> Option<&'static Macro> {
@@ -60,9 +61,9 @@ fn read(line: &'static str) -> Option<Macro> {
 /// Arguments of an environment.
 pub(super) fn environment_arguments(name: &str) -> &'static str {
     match name {
-        "figure" | "figure*" | "table" | "table*" | "theorem" | "proposition" | "lemma" | "corollary" | "definition"
-        | "conjecture" | "remark" | "proof" | "thm" | "prop" | "lem" | "cor" | "conj" | "rem" | "defn" | "enumerate"
-        | "itemize" | "description" => "[",
+        "figure" | "figure*" | "table" | "table*" | "theorem" | "proposition" | "lemma" | "corollary"
+        | "definition" | "conjecture" | "remark" | "proof" | "thm" | "prop" | "lem" | "cor" | "conj" | "rem"
+        | "defn" | "enumerate" | "itemize" | "description" => "[",
         "tabular" | "alignat" | "alignat*" => "{",
         "tabular*" => "{{",
         "tabularx" => "{[{",
@@ -81,6 +82,16 @@ pub(super) fn is_math_environment(name: &str) -> bool {
 pub(super) fn takes_text(name: &str) -> bool {
     matches!(
         name,
-        "mbox" | "textrm" | "textit" | "textbf" | "textmd" | "textsc" | "textsf" | "textsl" | "texttt" | "textup" | "text"
+        "mbox"
+            | "textrm"
+            | "textit"
+            | "textbf"
+            | "textmd"
+            | "textsc"
+            | "textsf"
+            | "textsl"
+            | "texttt"
+            | "textup"
+            | "text"
     )
 }

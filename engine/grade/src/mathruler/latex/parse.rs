@@ -1,13 +1,13 @@
 //! Text to nodes: pylatexenc's `LatexWalker`, with its recoveries from errors. Knows the arguments of macros, not their
 //! meaning.
 
-use super::macros;
 use super::super::python::{is_alpha, is_space};
+use super::macros;
 use super::{FRAMES, Node};
 
 /// The nodes of a text; `None` where the reference runs out of stack or of text.
 pub(super) fn parse(text: &[char]) -> Option<Vec<Node>> {
-    let mut walker = Walker { text, frames: 0, overflow: false };
+    let mut walker = Walker { text, frames: 0, overflow: false, steps: MAX_STEPS };
     let (nodes, _) = walker.nodes(0, &Until::End, false);
     (!walker.overflow).then_some(nodes)
 }
@@ -47,7 +47,11 @@ struct Walker<'text> {
     text: &'text [char],
     frames: u32,
     overflow: bool,
+    /// What is unclosed is read again and again.
+    steps: usize,
 }
+
+const MAX_STEPS: usize = 300_000;
 
 /// Longest first.
 const SPECIALS: [&str; 8] = ["---", "``", "''", "--", "!`", "?`", "&", "~"];
@@ -66,7 +70,8 @@ impl Walker<'_> {
     }
 
     /// `in_dollars`: inside `$...$`, where `$$` is two closings.
-    fn token(&self, mut at: usize, square: bool, environments: bool, in_dollars: bool) -> Result<Found, Ended> {
+    fn token(&mut self, mut at: usize, square: bool, environments: bool, in_dollars: bool) -> Result<Found, Ended> {
+        self.step(1);
         let text = self.text;
         let mut space = String::new();
         while let Some(character) = text.get(at).filter(|character| is_space(**character)) {
@@ -154,6 +159,11 @@ impl Walker<'_> {
         }
         let spaces = self.text[end..].iter().take_while(|next| is_space(**next)).count();
         (line + spaces, self.collect(end, end + spaces))
+    }
+
+    fn step(&mut self, steps: usize) {
+        self.steps = self.steps.saturating_sub(steps);
+        self.overflow |= self.steps == 0;
     }
 
     fn enter(&mut self, frames: u32) -> bool {
@@ -263,6 +273,7 @@ impl Walker<'_> {
         let mut at = at;
         if name == "verbatim" {
             let end = "\\end{verbatim}";
+            self.step(self.text.len() - at);
             at = (at..self.text.len()).find(|place| self.starts(*place, end)).unwrap_or(at);
         } else if let Some((_, end)) = self.arguments(macros::environment_arguments(&name), at, false, in_dollars) {
             at = end;
@@ -288,6 +299,7 @@ impl Walker<'_> {
 
     /// `\verb|...|`, whose text is dropped.
     fn verbatim(&mut self, at: usize) -> (Option<Vec<Option<Node>>>, usize) {
+        self.step(self.text.len() - at);
         let start = at + self.text[at..].iter().take_while(|next| is_space(**next)).count();
         let Some(mark) = self.text.get(start) else {
             // The reference reads beyond the end.

@@ -30,7 +30,9 @@ impl Renderer {
             }
             text.push_str(&self.node(node)?);
             space = match node {
-                Node::Macro { arguments, space_after, name } if is_bare(name, arguments.as_deref()) => Some(space_after),
+                Node::Macro { arguments, space_after, name } if is_bare(name, arguments.as_deref()) => {
+                    Some(space_after)
+                }
                 _ => None,
             };
         }
@@ -176,6 +178,11 @@ impl Renderer {
                 _ => Some("\n  * ".to_owned()),
             },
             "texorpdfstring" => nth(1),
+            // Kept for another place, or read from files, of which there are none.
+            "title" | "author" | "date" | "input" | "include" => {
+                arguments.first()?;
+                nth(0).map(|_| String::new())
+            }
             "includegraphics" => Some(block("< g r a p h i c s >")),
             "part" => Some(format!("\n\nPART: {}\n", nth(2)?.to_uppercase())),
             "chapter" => Some(format!("\n\nCHAPTER: {}\n", nth(2)?.to_uppercase())),

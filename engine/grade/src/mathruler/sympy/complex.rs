@@ -40,11 +40,7 @@ impl Complex {
     pub(super) fn times(self, other: Self) -> Self {
         let (left, right) = (self.size(), other.size());
         let error = left * other.error + right * self.error + self.error * other.error + UNIT * left * right;
-        Self {
-            re: self.re * other.re - self.im * other.im,
-            im: self.re * other.im + self.im * other.re,
-            error,
-        }
+        Self { re: self.re * other.re - self.im * other.im, im: self.re * other.im + self.im * other.re, error }
     }
 
     fn inverse(self) -> Option<Self> {
@@ -144,7 +140,8 @@ impl Complex {
         let shifted = self.plus(Self::real(7.5, 0.0));
         let power = shifted.power(self.plus(Self::real(0.5, 0.0)))?;
         let decay = Self { re: -shifted.re, im: -shifted.im, error: shifted.error }.exponential()?;
-        let value = power.times(decay).times(series).times(one).times(Self::real((2.0 * std::f64::consts::PI).sqrt(), 0.0));
+        let value =
+            power.times(decay).times(series).times(one).times(Self::real((2.0 * std::f64::consts::PI).sqrt(), 0.0));
         Self { error: value.error + 1e-12 * value.size(), ..value }.finite()
     }
 }

@@ -13,7 +13,7 @@ use super::tokens::{Kind, MAX_NESTING, Token};
 /// The value of the tokens.
 pub(super) fn evaluate(tokens: &[Token]) -> Result<Node, Stop> {
     let tokens = tokens.iter().filter(|token| !matches!(token.kind, Kind::Break | Kind::End)).collect();
-    let mut evaluation = Evaluation { tokens, at: 0, nesting: 0, operations: MAX_OPERATIONS };
+    let mut evaluation = Evaluation { tokens, at: 0, nesting: 0, operations: MAX_OPERATIONS, work: MAX_WORK };
     let value = evaluation.comparison()?;
     if evaluation.at < evaluation.tokens.len() {
         return Err(Stop::Fails);
@@ -23,6 +23,8 @@ pub(super) fn evaluate(tokens: &[Token]) -> Result<Node, Stop> {
 
 /// Operations in one expression: a longer chain is too deep for Python.
 const MAX_OPERATIONS: u32 = 2_900;
+/// Terms and, squared, words of numbers that all results together may have.
+const MAX_WORK: u64 = 15_000;
 
 enum Value {
     Expression(Node),
@@ -44,6 +46,7 @@ struct Evaluation<'tokens> {
     at: usize,
     nesting: usize,
     operations: u32,
+    work: u64,
 }
 
 impl Evaluation<'_> {
@@ -60,6 +63,11 @@ impl Evaluation<'_> {
     fn operation(&mut self) -> Result<(), Stop> {
         self.operations = self.operations.checked_sub(1).ok_or(Stop::Fails)?;
         Ok(())
+    }
+
+    fn done(&mut self, node: Node) -> Result<Node, Stop> {
+        self.work = self.work.checked_sub(node.weight()).ok_or(Stop::Budget)?;
+        Ok(node)
     }
 
     /// `==` compares structure and gives one of Python's integers.
@@ -108,7 +116,7 @@ impl Evaluation<'_> {
             };
             self.operation()?;
             let next = self.product()?.expression()?;
-            total = if minus { total.minus(&next)? } else { total.plus(&next)? };
+            total = self.done(if minus { total.minus(&next)? } else { total.plus(&next)? })?;
         }
     }
 
@@ -127,11 +135,11 @@ impl Evaluation<'_> {
             };
             self.operation()?;
             let next = self.factor()?.expression()?;
-            total = match operator {
+            total = self.done(match operator {
                 '*' => total.times(&next)?,
                 '/' => total.over(&next)?,
                 _ => floor(&total.over(&next)?)?,
-            };
+            })?;
         }
     }
 
@@ -154,7 +162,8 @@ impl Evaluation<'_> {
         self.enter()?;
         let exponent = self.factor()?.expression()?;
         self.nesting -= 1;
-        Ok(Value::Expression(base.expression()?.power(&exponent)?))
+        let power = base.expression()?.power(&exponent)?;
+        self.done(power).map(Value::Expression)
     }
 
     fn enter(&mut self) -> Result<(), Stop> {
@@ -181,15 +190,16 @@ impl Evaluation<'_> {
             "I" => return Ok(Value::Expression(Node::Imaginary)),
             "oo" | "zoo" => return Ok(Value::Expression(Node::Infinite)),
             "nan" => return Ok(Value::Expression(Node::Undefined)),
-            "Integer" | "Number" => self.argument()?.and_then(|text| integer(text).map(Number::Rational)),
+            "Integer" | "Number" => match self.argument() {
+                Ok(text) => text.and_then(|text| integer(text).map(Number::Rational)),
+                // The digits of a repeated decimal are wrapped twice.
+                Err(_) => return self.wrapped(),
+            },
             "Float" => match self.argument()? {
                 Some(text) => Some(Number::Float(Float::literal(text.trim_matches('\''))?)),
                 None => None,
             },
-            "Rational" => {
-                let text = self.quotient()?;
-                Some(Number::Rational(text))
-            }
+            "Rational" => return self.quotient().map(Value::Expression),
             // A function that is applied to nothing is no number.
             "Symbol" => {
                 let name = self.argument()?.ok_or(Stop::Fails)?;
@@ -202,30 +212,34 @@ impl Evaluation<'_> {
 
     /// The one literal in brackets.
     fn argument(&mut self) -> Result<Option<&str>, Stop> {
-        self.expect("(")?;
-        let literal = self.at;
-        self.at += 1;
-        self.expect(")")?;
-        Ok(self.tokens.get(literal).map(|token| &*token.text))
+        match self.tokens.get(self.at..self.at + 3) {
+            Some([open, literal, close]) if open.is("(") && close.is(")") => {
+                self.at += 3;
+                Ok(Some(&literal.text))
+            }
+            _ => Err(Stop::Fails),
+        }
     }
 
-    fn quotient(&mut self) -> Result<BigRational, Stop> {
+    fn wrapped(&mut self) -> Result<Value, Stop> {
         self.expect("(")?;
-        let mut parts = [BigInt::from(0), BigInt::from(0)];
-        for (place, end) in [",", ")"].into_iter().enumerate() {
-            let token = self.tokens.get(self.at).ok_or(Stop::Fails)?;
-            parts[place] = token.text.parse().map_err(|_| Stop::Fails)?;
-            self.at += 1;
-            self.expect(end)?;
-        }
-        let [above, below] = parts;
-        if below.bits() == 0 { Err(Stop::Fails) } else { Ok(BigRational::new(above, below)) }
+        let value = self.primary()?;
+        self.expect(")")?;
+        Ok(value)
+    }
+
+    fn quotient(&mut self) -> Result<Node, Stop> {
+        self.expect("(")?;
+        let above = self.primary()?.expression()?;
+        self.expect(",")?;
+        let below = self.primary()?.expression()?;
+        self.expect(")")?;
+        above.over(&below)
     }
 
     fn called(&mut self, name: &str) -> Result<Value, Stop> {
-        const KNOWN: [&str; 14] = [
-            "factorial", "factorial2", "ff", "frac", "hn1", "hn2", "im", "jn", "li", "ln", "re", "rf", "sqrt", "yn",
-        ];
+        const KNOWN: [&str; 14] =
+            ["factorial", "factorial2", "ff", "frac", "hn1", "hn2", "im", "jn", "li", "ln", "re", "rf", "sqrt", "yn"];
         let function = KNOWN.into_iter().find(|known| *known == name).ok_or(Stop::Fails)?;
         if !self.take("(") {
             return Ok(Value::Function);
@@ -242,7 +256,8 @@ impl Evaluation<'_> {
             arguments.push(self.comparison()?.expression()?);
         }
         self.nesting -= 1;
-        Node::call(function, arguments).map(Value::Expression)
+        let value = Node::call(function, arguments)?;
+        self.done(value).map(Value::Expression)
     }
 }
 

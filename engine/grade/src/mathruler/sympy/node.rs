@@ -42,6 +42,16 @@ impl Node {
         }
     }
 
+    /// What it takes to work with it once.
+    pub(super) fn weight(&self) -> u64 {
+        match self {
+            Node::Number(value) => value.weight(),
+            Node::Sum(sum) => sum.1.len() as u64 + sum.0.weight(),
+            Node::Product(product) => product.1.len() as u64 + product.0.weight(),
+            _ => 1,
+        }
+    }
+
     fn is_lost(&self) -> bool {
         matches!(self, Node::Infinite | Node::Undefined)
     }
@@ -49,9 +59,7 @@ impl Node {
     /// The coefficient and the rest.
     fn split(&self) -> (Number, Node) {
         match self {
-            Node::Product(product) => {
-                (product.0.clone(), Self::product(Number::one(), product.1.clone()))
-            }
+            Node::Product(product) => (product.0.clone(), Self::product(Number::one(), product.1.clone())),
             other => (Number::one(), other.clone()),
         }
     }
@@ -207,9 +215,7 @@ impl Node {
     pub(super) fn over(&self, other: &Self) -> Result<Self, Stop> {
         match (self, other) {
             (Node::Number(left), Node::Number(right)) if !right.is_zero() => left.over(right).map(Node::Number),
-            (Node::Number(left), Node::Number(_)) => {
-                Ok(if left.is_zero() { Node::Undefined } else { Node::Infinite })
-            }
+            (Node::Number(left), Node::Number(_)) => Ok(if left.is_zero() { Node::Undefined } else { Node::Infinite }),
             _ => self.times(&other.power(&Node::integer(-1))?),
         }
     }

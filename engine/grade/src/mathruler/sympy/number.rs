@@ -166,6 +166,15 @@ impl Number {
         Number::Rational(integer(value))
     }
 
+    /// What an operation on it takes: it grows with the square of its length.
+    pub(super) fn weight(&self) -> u64 {
+        let bits = match self {
+            Number::Rational(value) => value.numer().bits().max(value.denom().bits()),
+            Number::Float(value) => value.mantissa.bits() + value.exponent.unsigned_abs(),
+        };
+        1 + (bits / 64).pow(2)
+    }
+
     pub(super) fn is_zero(&self) -> bool {
         match self {
             Number::Rational(value) => value.is_zero(),

@@ -7,16 +7,43 @@ use super::tokens::{Kind, Token};
 
 /// The names that sympy and Python define as functions.
 const FUNCTIONS: [&str; 28] = [
-    "all", "csc", "eye", "ff", "fft", "frac", "fu", "gff", "hn1", "hn2", "id", "im", "jn", "li", "ln", "ntt", "re",
-    "rf", "sqrt", "yn", "Symbol", "Function", "Integer", "Float", "Number", "Rational", "factorial", "factorial2",
+    "all",
+    "csc",
+    "eye",
+    "ff",
+    "fft",
+    "frac",
+    "fu",
+    "gff",
+    "hn1",
+    "hn2",
+    "id",
+    "im",
+    "jn",
+    "li",
+    "ln",
+    "ntt",
+    "re",
+    "rf",
+    "sqrt",
+    "yn",
+    "Symbol",
+    "Function",
+    "Integer",
+    "Float",
+    "Number",
+    "Rational",
+    "factorial",
+    "factorial2",
 ];
 const CONSTANTS: [&str; 4] = ["nan", "oo", "pi", "zoo"];
 const KEYWORDS: [&str; 10] = ["as", "if", "in", "is", "or", "and", "def", "del", "not", "else"];
+/// Tokens of one text.
+const MAX_TOKENS: usize = 30_000;
 /// Tokens that all steps together may look at.
-const MAX_WORK: usize = 600_000;
+const MAX_WORK: usize = 200_000;
 
 /// A token, brackets with what is in them, or a function with its brackets.
-#[derive(Clone)]
 enum Item {
     Token(Token),
     Group(Vec<Token>),
@@ -52,6 +79,9 @@ fn is_function(token: &Token) -> bool {
 pub(super) fn transform(tokens: Vec<Token>) -> Result<Vec<Token>, Stop> {
     let tokens = factorials(numbers(repeated_decimals(symbols(tokens))))?;
     let tokens = split_symbols(tokens);
+    if tokens.len() > MAX_TOKENS {
+        return Err(Stop::Budget);
+    }
     let mut work = MAX_WORK;
     let tokens = implicit(tokens, multiplied, &mut work)?;
     let tokens = implicit(tokens, applied, &mut work)?;
@@ -59,12 +89,7 @@ pub(super) fn transform(tokens: Vec<Token>) -> Result<Vec<Token>, Stop> {
 }
 
 fn call(tokens: &mut Vec<Token>, function: &str, kind: Kind, argument: &str) {
-    tokens.extend([
-        Token::name(function),
-        Token::operator("("),
-        Token::new(kind, argument),
-        Token::operator(")"),
-    ]);
+    tokens.extend([Token::name(function), Token::operator("("), Token::new(kind, argument), Token::operator(")")]);
 }
 
 fn symbols(tokens: Vec<Token>) -> Vec<Token> {
@@ -331,28 +356,28 @@ fn with_functions(items: Vec<Item>) -> Vec<Item> {
 fn multiplied(items: Vec<Item>) -> Vec<Item> {
     let mut result: Vec<Item> = Vec::with_capacity(items.len() * 2);
     let mut skip = false;
-    for (at, item) in items.iter().enumerate() {
-        result.push(item.clone());
-        let Some(next) = items.get(at + 1) else { break };
-        if skip {
-            skip = false;
-            continue;
-        }
-        if item.is(".") && next.is_name() {
-            skip = true;
+    let mut items = items.into_iter().peekable();
+    while let Some(mut item) = items.next() {
+        let Some(next) = items.peek() else {
+            result.push(item);
+            break;
+        };
+        if skip || (item.is(".") && next.is_name()) {
+            skip = !skip;
+            result.push(item);
             continue;
         }
         let starts = matches!(next, Item::Applied(..)) || next.is("(") || next.is_name();
-        let ends = match item {
-            Item::Applied(function, arguments) => {
+        let ends = match &mut item {
+            Item::Applied(function, _) => {
                 if next.is("(") && &*function.text == "Function" {
-                    result.pop();
-                    result.push(Item::Applied(Token::name("Symbol"), arguments.clone()));
+                    *function = Token::name("Symbol");
                 }
                 true
             }
             _ => item.is(")") || (item.is_name() && !item.is_function()),
         };
+        result.push(item);
         if starts && ends {
             result.push(Item::Token(Token::operator("*")));
         }
@@ -364,26 +389,30 @@ fn applied(items: Vec<Item>) -> Vec<Item> {
     let mut result: Vec<Item> = Vec::with_capacity(items.len() * 2);
     let (mut open, mut skip, mut after_power) = (0usize, false, false);
     let operator = |text: &str| Item::Token(Token::operator(text));
-    for (at, item) in items.iter().enumerate() {
-        result.push(item.clone());
-        let Some(next) = items.get(at + 1) else { break };
+    let mut items = items.into_iter().peekable();
+    while let Some(item) = items.next() {
+        let Some(next) = items.peek() else {
+            result.push(item);
+            break;
+        };
         let next_ends = next.token().is_some_and(|next| matches!(next.kind, Kind::Operator | Kind::End));
-        if item.is_name() && !next_ends {
-            if item.is_function() {
+        let (is_name, is_function) = (item.is_name(), item.is_function());
+        let ends_power = matches!(item, Item::Applied(..)) || item.is("*");
+        result.push(item);
+        if is_name && !next_ends {
+            if is_function {
                 result.push(operator("("));
                 open += 1;
             }
-        } else if item.is_name() && next.is("**") {
-            after_power |= item.is_function();
+        } else if is_name && next.is("**") {
+            after_power |= is_function;
         } else if after_power {
-            if matches!(item, Item::Applied(..)) || item.is("*") {
-                if !next.is("*") {
-                    if !next.is("(") {
-                        result.push(operator("("));
-                        open += 1;
-                    }
-                    after_power = false;
+            if ends_power && !next.is("*") {
+                if !next.is("(") {
+                    result.push(operator("("));
+                    open += 1;
                 }
+                after_power = false;
             }
         } else if open > 0 {
             if next.is("**") || next.is("*") {
@@ -397,7 +426,7 @@ fn applied(items: Vec<Item>) -> Vec<Item> {
             open -= 1;
         }
     }
-    result.extend(std::iter::repeat_n(operator(")"), open));
+    result.extend((0..open).map(|_| operator(")")));
     result
 }
 
