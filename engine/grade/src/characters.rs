@@ -41,14 +41,29 @@ pub(crate) fn is_space(character: char) -> bool {
 
 /// The text without white space around it.
 pub(crate) fn trim(text: &str) -> &str {
-    let mut text = text;
-    while let Some(last) = text.chars().next_back().filter(|last| is_space(*last)) {
-        text = &text[..text.len() - last.len_utf8()];
+    let (mut start, mut end) = (0, 0);
+    for (at, character) in text.char_indices().filter(|(_, character)| !is_space(*character)) {
+        if end == 0 {
+            start = at;
+        }
+        end = at + character.len_utf8();
     }
-    while let Some(first) = text.chars().next().filter(|first| is_space(*first)) {
-        text = &text[first.len_utf8()..];
-    }
-    text
+    part(text, start, end)
+}
+
+/// The text between two bytes; nothing where that is no text.
+pub(crate) fn part(text: &str, start: usize, end: usize) -> &str {
+    text.get(start..end).unwrap_or_default()
+}
+
+/// The text from a byte on.
+pub(crate) fn from(text: &str, start: usize) -> &str {
+    part(text, start, text.len())
+}
+
+/// Whether a text has more characters than `count`.
+pub(crate) fn is_longer(text: &str, count: usize) -> bool {
+    text.bytes().filter(|byte| byte & 0xc0 != 0x80).count() > count
 }
 
 /// Whether a word may consist of it: a letter or a mark of any script; not a digit, a space, punctuation or a symbol.
@@ -160,24 +175,24 @@ fn folded(character: char) -> char {
 
 /// Greek letters by their commands; those that look like Latin ones, and accented ones, stay letters.
 fn push_greek(letter: char, latex: &mut String) {
-    const COMMANDS: &str = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma sigma tau upsilon phi chi psi omega";
+    #[rustfmt::skip]
+    const COMMANDS: [&str; 25] = [
+        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
+        "omicron", "pi", "rho", "sigma", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+    ];
     let upper = letter < 'α';
-    let at = letter as usize - if upper { 'Α' as usize } else { 'α' as usize };
-    let command = COMMANDS.split(' ').nth(at).filter(|_| !('Ϊ'..'α').contains(&letter));
-    match command {
-        Some(command) if !upper || "ΓΔΘΛΞΠΣΦΨΩ".contains(letter) => {
-            latex.push('\\');
-            let (first, rest) = command.split_at(1);
-            latex.push(first.as_bytes()[0] as char);
-            if upper {
-                latex.pop();
-                latex.push(first.as_bytes()[0].to_ascii_uppercase() as char);
-            }
-            latex.push_str(rest);
-            latex.push(' ');
-        }
-        _ => latex.push(letter),
+    let first = if upper { 'Α' } else { 'α' };
+    let Some(command) = COMMANDS.get(letter as usize - first as usize).filter(|_| letter != 'ο') else {
+        return latex.push(letter);
+    };
+    if upper && !matches!(letter, 'Γ' | 'Δ' | 'Θ' | 'Λ' | 'Ξ' | 'Π' | 'Σ' | 'Φ' | 'Ψ' | 'Ω') {
+        return latex.push(letter);
     }
+    latex.push('\\');
+    for (at, byte) in command.bytes().enumerate() {
+        latex.push(char::from(if upper && at == 0 { byte.to_ascii_uppercase() } else { byte }));
+    }
+    latex.push(' ');
 }
 
 /// A letter and a combining mark after it, as the one character that they make.
@@ -188,7 +203,7 @@ fn combine(mark: char, latex: &mut String) {
         "AÀÁÂÃÄÅ", "EÈÉÊ-Ë", "IÌÍÎ-Ï", "OÒÓÔÕÖ", "UÙÚÛ-Ü", "aàáâãäå", "eèéê-ë", "iìíî-ï", "oòóôõö", "uùúû-ü", "n---ñ",
         "N---Ñ", "c------ç", "y-ý--ÿ",
     ];
-    let made = MARKS.chars().position(|known| known == mark).and_then(|at| {
+    let made = (MARKS.chars().position(|known| known == mark)).and_then(|at| {
         let last = latex.chars().next_back()?;
         MADE.iter().find(|row| row.starts_with(last))?.chars().nth(1 + at).filter(|made| *made != '-')
     });

@@ -121,7 +121,7 @@ fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
     let (parts_a, parts_b) = (compound(a), compound(b));
     if parts_a.is_some() || parts_b.is_some() {
         let (left, right) = (whole(parts_a, left.value, unit_a)?, whole(parts_b, right.value, unit_b)?);
-        let equal = left.1.same_dimensions(&right.1) && equal_expressions(&left.0, &right.0).is_some();
+        let equal = left.1.same_dimensions(&right.1) && equal_expressions(&left.0, &right.0, work).is_some();
         return equal.then_some(Rule::Numeric);
     }
     if !(same_units || one_is_missing) {
@@ -136,7 +136,7 @@ fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
         Equal::Number => Rule::Numeric,
         Equal::Expression => Rule::Expression,
     };
-    if let Some(equal) = equal_expressions(&value_a, &value_b) {
+    if let Some(equal) = equal_expressions(&value_a, &value_b, work) {
         return Some(rule(equal));
     }
     // A percentage beside the fraction that it is.
@@ -147,7 +147,7 @@ fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
     } else {
         return None;
     }
-    equal_expressions(&value_a, &value_b).map(rule)
+    equal_expressions(&value_a, &value_b, work).map(rule)
 }
 
 /// `4 and 3/5` as `4 3/5`.

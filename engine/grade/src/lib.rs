@@ -43,8 +43,6 @@ pub const VERSION: u32 = 2;
 
 /// Longer texts are compared as text only.
 const MAX_LENGTH: usize = 13_000;
-/// Tokens that one verdict may look at.
-const WORK: u32 = 60_000;
 /// Characters of an answer and of a normal form that a verdict shows.
 const MAX_SHOWN: usize = 200;
 
@@ -135,7 +133,7 @@ pub struct Verdict {
 /// percentage equals its fraction; a list without brackets has no order. Decimals must be equal, not close: values that
 /// are not rational are compared within their rounding error, below 1e-7 of the value.
 pub fn grade(prediction: &str, truth: &str, mode: Mode) -> Verdict {
-    let (answer, truth) = (answer_of(prediction, mode), trim(truth));
+    let (answer, truth) = (graded(prediction, mode), trim(truth));
     let rule = decide(answer, truth);
     Verdict {
         correct: rule != Rule::None,
@@ -149,14 +147,20 @@ pub fn grade(prediction: &str, truth: &str, mode: Mode) -> Verdict {
 
 /// The rule by which a prediction gives the same answer as the truth: [`grade`] without the texts that explain it.
 pub fn rule(prediction: &str, truth: &str, mode: Mode) -> Rule {
-    decide(answer_of(prediction, mode), trim(truth))
+    decide(graded(prediction, mode), trim(truth))
 }
 
-fn answer_of(prediction: &str, mode: Mode) -> &str {
+/// The answer that is graded; empty when there is none.
+fn graded(prediction: &str, mode: Mode) -> &str {
     match mode {
         Mode::Answer => trim(prediction),
-        Mode::Response => extract(prediction).map_or("", |(answer, _)| answer),
+        Mode::Response => answer_of(prediction).unwrap_or_default(),
     }
+}
+
+/// The answer that a whole response gives.
+fn answer_of(response: &str) -> Option<&str> {
+    extract(response).map(|(answer, _)| answer)
 }
 
 fn decide(prediction: &str, truth: &str) -> Rule {
@@ -172,7 +176,7 @@ fn decide(prediction: &str, truth: &str) -> Rule {
     if same_but_case(prediction, truth) {
         return Rule::Exact;
     }
-    let mut work = Work(WORK);
+    let mut work = Work::ALL;
     let truth = to_latex(truth);
     let truth = tokenize(&truth);
     if let Some(rule) = compared(prediction, &truth, &mut work) {

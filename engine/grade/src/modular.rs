@@ -30,11 +30,11 @@ pub(crate) struct Modular<'expression> {
     expression: &'expression Expression,
     bound: Vec<(u64, i64)>,
     sample: u64,
-    steps: u32,
+    steps: &'expression mut u32,
 }
 
-/// The value of an expression modulo both primes, its variables at the point `sample`.
-pub(crate) fn evaluate(expression: &Expression, sample: u64, steps: u32) -> Result<Residues, Failure> {
+/// The value of an expression modulo both primes, its variables at the point `sample`. Takes the steps that it needs.
+pub(crate) fn evaluate(expression: &Expression, sample: u64, steps: &mut u32) -> Result<Residues, Failure> {
     let mut modular = Modular { expression, bound: Vec::new(), sample, steps };
     modular.value(expression.root)
 }
@@ -103,7 +103,7 @@ impl Modular<'_> {
     }
 
     fn spend(&mut self, steps: u32) -> Result<(), Failure> {
-        self.steps = self.steps.checked_sub(steps).ok_or(Failure::Unsupported)?;
+        *self.steps = self.steps.checked_sub(steps).ok_or(Failure::Unsupported)?;
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl Modular<'_> {
 
     /// The value as an integer, where it is one and small.
     fn integer(&mut self, id: NodeId) -> Option<i64> {
-        self.steps = self.steps.checked_sub(1)?;
+        *self.steps = self.steps.checked_sub(1)?;
         let expression = self.expression;
         match expression.nodes.get(id)? {
             Node::Number(text) => text.bytes().try_fold(0i64, |total, digit| {

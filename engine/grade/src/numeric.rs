@@ -22,7 +22,7 @@ pub(crate) struct Approximate {
 }
 
 /// The value at the sample point `sample`, if it has one.
-pub(crate) fn evaluate(expression: &Expression, sample: u64, steps: u32) -> Option<Approximate> {
+pub(crate) fn evaluate(expression: &Expression, sample: u64, steps: &mut u32) -> Option<Approximate> {
     let mut numeric = Numeric { expression, sample, bound: Vec::new(), steps };
     numeric.value(expression.root)
 }
@@ -31,14 +31,20 @@ struct Numeric<'expression> {
     expression: &'expression Expression,
     sample: u64,
     bound: Vec<(u64, f64)>,
-    steps: u32,
+    steps: &'expression mut u32,
 }
 
 impl Numeric<'_> {
     fn value(&mut self, id: NodeId) -> Option<Approximate> {
-        self.steps = self.steps.checked_sub(1)?;
         let expression = self.expression;
-        let value = match expression.nodes.get(id)? {
+        let node = expression.nodes.get(id)?;
+        // A step is about one multiplication.
+        self.spend(match node {
+            Node::Number(text) => text.len() as u32,
+            Node::Power(..) | Node::Root(..) | Node::Call(..) => 32,
+            _ => 1,
+        })?;
+        let value = match node {
             Node::Number(text) => {
                 let (value, error) = decimal(text);
                 real(value, error)
@@ -85,6 +91,11 @@ impl Numeric<'_> {
         value.finite()
     }
 
+    fn spend(&mut self, steps: u32) -> Option<()> {
+        *self.steps = self.steps.checked_sub(steps)?;
+        Some(())
+    }
+
     /// Away from zero, of either sign, no integer.
     fn variable(&self, name: u64) -> f64 {
         if let Some((_, value)) = self.bound.iter().rev().find(|(bound, _)| *bound == name) {
@@ -98,6 +109,7 @@ impl Numeric<'_> {
 
     fn factorial(&mut self, argument: NodeId) -> Option<Approximate> {
         let count = self.value(argument)?.integer().filter(|count| (0.0..=170.0).contains(count))?;
+        self.spend(count as u32)?;
         let value = (1..=count as u32).fold(1.0, |total, factor| total * f64::from(factor));
         Some(real(value, value * count * EPSILON))
     }

@@ -2,7 +2,8 @@
 //! One pass over the text; knows nothing about what the tokens mean together.
 
 
-use crate::characters::{is_letter, is_space, lower, same_but_case, trim};
+use crate::characters::{from, is_letter, is_space, lower, part, same_but_case, trim};
+use crate::extract::find_last;
 use crate::names::Name;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,7 @@ pub(crate) fn tokenize(latex: &str) -> Vec<Token<'_>> {
     let mut text = trim(latex);
     // Markdown's bold; inside an expression `**` is a power.
     if let Some(inner) = text.strip_prefix("**").and_then(|rest| rest.strip_suffix("**"))
-        && !inner.contains("**")
+        && find_last(inner, "**").is_none()
     {
         text = inner;
     }
@@ -98,7 +99,24 @@ pub(crate) fn tokenize(latex: &str) -> Vec<Token<'_>> {
     while let Some(token) = lexer.raw() {
         lexer.add(token);
     }
-    lexer.out
+    let mut tokens = lexer.out;
+    if let [only] = &mut tokens[..] {
+        spell_out(only);
+    }
+    tokens
+}
+
+/// A number in words by itself, in digits.
+fn spell_out(token: &mut Token<'_>) {
+    const WORDS: [&str; 13] = [
+        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    ];
+    const DIGITS: [&str; 13] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"];
+    if token.kind == Kind::Word
+        && let Some(at) = WORDS.iter().position(|word| same_but_case(word, token.text))
+    {
+        *token = Token::new(Kind::Number, DIGITS[at]);
+    }
 }
 
 struct Lexer<'text> {
@@ -113,8 +131,8 @@ struct Lexer<'text> {
 
 impl<'text> Lexer<'text> {
     fn take(&mut self, bytes: usize) -> &'text str {
-        let (text, rest) = self.rest.split_at(bytes);
-        self.rest = rest;
+        let text = part(self.rest, 0, bytes);
+        self.rest = from(self.rest, bytes);
         text
     }
 
@@ -132,7 +150,7 @@ impl<'text> Lexer<'text> {
         let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
         let (kind, length) = if first == '\\' {
             let letters = bytes[1..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
-            let other = self.rest[1..].chars().next().map_or(0, char::len_utf8);
+            let other = from(self.rest, 1).chars().next().map_or(0, char::len_utf8);
             (Kind::Command, 1 + if letters > 0 { letters } else { other })
         } else if digit(0) || (first == '.' && digit(1)) {
             (Kind::Number, self.number_length())
@@ -157,8 +175,7 @@ impl<'text> Lexer<'text> {
             token = Token::new(kind, plain);
         }
         if kind == Kind::Word && matches!(text, "a" | "p" | "A" | "P") && self.meridiem() {
-            token.name = if text.eq_ignore_ascii_case("a") { Name::Am } else { Name::Pm };
-            token.text = token.name.spelling();
+            token = Token::new(kind, if matches!(text, "a" | "A") { "am" } else { "pm" });
         }
         Some(token)
     }
@@ -180,7 +197,7 @@ impl<'text> Lexer<'text> {
         let whole = digits(0);
         let mut at = whole;
         while (1..=3).contains(&whole)
-            && let Some(skip) = separator(&self.rest[at..], self.depth == 0)
+            && let Some(skip) = separator(from(self.rest, at), self.depth == 0)
             && digits(at + skip) == 3
         {
             at += skip + 3;
@@ -208,22 +225,22 @@ impl<'text> Lexer<'text> {
             Name::CloseGroup if self.dropped.pop() == Some(true) => self.spaced = true,
             Name::Delimiter => {}
             // `**` is a power, `<=` one relation, `==` a doubled one.
-            Name::Times if token.text == "*" && self.next_is("*") => self.double(Name::Power, token),
-            Name::Less if self.next_is("=") => self.double(Name::LessEqual, token),
-            Name::Greater if self.next_is("=") => self.double(Name::GreaterEqual, token),
-            Name::Equals if self.next_is("=") => self.double(Name::Equals, token),
-            Name::Bang if self.next_is("=") => self.double(Name::NotEqual, token),
+            Name::Times if token.text == "*" && self.next_is('*') => self.double(Name::Power, token),
+            Name::Less if self.next_is('=') => self.double(Name::LessEqual, token),
+            Name::Greater if self.next_is('=') => self.double(Name::GreaterEqual, token),
+            Name::Equals if self.next_is('=') => self.double(Name::Equals, token),
+            Name::Bang if self.next_is('=') => self.double(Name::NotEqual, token),
             Name::Power if self.degree() => self.push(Token { kind: Kind::Command, name: Name::Degree, ..token }),
             Name::Side => {
                 self.spaced = true;
-                if self.next_is(".") {
+                if self.next_is('.') {
                     self.raw();
                 }
             }
             Name::Layout => self.spaced = true,
             Name::Wrapper | Name::Text => {
                 self.spaced |= token.name == Name::Text;
-                if self.next_is("{") {
+                if self.next_is('{') {
                     self.dropped.push(true);
                     self.raw();
                 }
@@ -247,19 +264,19 @@ impl<'text> Lexer<'text> {
 
     /// `\begin{pmatrix}` becomes one token with the text `pmatrix`; an environment for layout only is left out.
     fn environment(&mut self, side: Token<'text>) {
-        let name = self.rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).filter(|(name, _)| name.len() <= 16);
-        let Some((name, rest)) = name else {
+        let end = self.rest.bytes().take(18).position(|byte| byte == b'}');
+        let Some(end) = end.filter(|_| self.next_is('{')) else {
             self.push(side);
             return;
         };
-        self.rest = rest;
+        let name = part(self.take(end + 1), 1, end);
         let name = name.strip_suffix('*').unwrap_or(name);
         if matches!(name, "aligned" | "align" | "equation" | "gathered" | "gather" | "split" | "center") {
             self.spaced = true;
             return;
         }
         self.push(Token { text: name, ..side });
-        if name == "array" && side.name == Name::Begin && self.next_is("{") {
+        if name == "array" && side.name == Name::Begin && self.next_is('{') {
             self.skip_group();
         }
     }
@@ -276,11 +293,11 @@ impl<'text> Lexer<'text> {
             }
             let mut rest = token.text;
             while let Some(first) = rest.chars().next().filter(|_| missing > 0) {
-                let (argument, after) = rest.split_at(first.len_utf8());
+                let argument = part(rest, 0, first.len_utf8());
                 self.push(Token::new(Kind::Symbol, "{"));
                 self.push(Token::new(token.kind, argument));
                 self.push(Token::new(Kind::Symbol, "}"));
-                (rest, missing) = (after, missing - 1);
+                (rest, missing) = (from(rest, first.len_utf8()), missing - 1);
             }
             if !rest.is_empty() {
                 self.push(Token::new(token.kind, rest));
@@ -308,7 +325,7 @@ impl<'text> Lexer<'text> {
 
     /// Leaves a group out.
     fn skip_group(&mut self) {
-        if !self.next_is("{") {
+        if !self.next_is('{') {
             return;
         }
         let mut depth = 0usize;
@@ -324,8 +341,8 @@ impl<'text> Lexer<'text> {
         }
     }
 
-    fn next_is(&self, symbol: &str) -> bool {
-        self.rest.trim_start_matches(is_space).starts_with(symbol)
+    fn next_is(&self, symbol: char) -> bool {
+        self.rest.chars().find(|character| !is_space(*character)) == Some(symbol)
     }
 
     fn push(&mut self, token: Token<'text>) {

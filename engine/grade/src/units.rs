@@ -1,6 +1,7 @@
 //! A measure: a value with a unit after it. Splits the two, gives each unit one name, and knows how units of one
 //! dimension convert, by exact decimals.
 
+use crate::characters::{is_longer, part};
 use crate::expression::{Expression, parse};
 use crate::names::Name;
 use crate::token::{Kind, Token, Tokens, digest};
@@ -124,12 +125,12 @@ fn starts_unit(tokens: Tokens<'_>, at: usize) -> bool {
         name if name.is_function_or_constant() => return false,
         _ => {}
     }
-    if token.text.chars().nth(1).is_none() {
+    if !is_longer(token.text, 1) {
         return token.spaced && token.name.is_unit();
     }
     unit_name(token).is_unit()
         || (token.spaced && !is_product(token.text, true))
-        || (token.text.chars().nth(3).is_some() && !is_product(token.text, false))
+        || (is_longer(token.text, 3) && !is_product(token.text, false))
 }
 
 /// Whether it may be a part of a unit.
@@ -152,8 +153,11 @@ fn unit_name(token: &Token<'_>) -> Name {
 }
 
 fn singular(word: &str) -> Option<&str> {
-    let stem = word.strip_suffix(['s', 'S'])?;
-    (stem.len() > 1 && !stem.ends_with(['s', 'S'])).then_some(stem)
+    match word.as_bytes() {
+        [_, .., b's' | b'S', b's' | b'S'] => None,
+        [_, _, .., b's' | b'S'] => Some(part(word, 0, word.len() - 1)),
+        _ => None,
+    }
 }
 
 impl Unit {

@@ -1,6 +1,6 @@
 //! The reward `accuracy`: whether a response gives the right answer, by the rules with which the engine grades evaluations.
 
-use ruminate_grade::{Mode, grade};
+use ruminate_grade::{Mode, Rule, rule};
 use ruminate_plugin::{Column, Reward, Row, Score};
 
 ruminate_plugin::options! {
@@ -34,8 +34,8 @@ impl Reward for Accuracy {
         let mode = if self.mode == "answer" { Mode::Answer } else { Mode::Response };
         // No response is a wrong one; no truth is an error.
         let response: Option<&str> = row.get(&self.field)?;
-        let verdict = grade(response.unwrap_or_default(), row.text(&self.answer)?, mode);
-        Ok(Score::new(f64::from(u8::from(verdict.correct))).note(verdict.rule.as_str()))
+        let rule = rule(response.unwrap_or_default(), row.text(&self.answer)?, mode);
+        Ok(Score::new(f64::from(u8::from(rule != Rule::None))).note(rule.as_str()))
     }
 }
 
