@@ -72,7 +72,9 @@ pub(crate) fn is_letter(character: char) -> bool {
         '\0'..='\u{7f}' => character.is_ascii_alphabetic(),
         '\u{80}'..='\u{bf}' => matches!(character, 'ª' | 'µ' | 'º'),
         '×' | '÷' | '\u{2000}'..='\u{2bff}' | '\u{3000}'..='\u{3004}' | '\u{3008}'..='\u{3020}' => false,
-        '\u{fe10}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff20}' | '\u{e000}'..='\u{f8ff}' | '\u{1f000}'..='\u{1faff}' => false,
+        '\u{fe10}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff20}' | '\u{e000}'..='\u{f8ff}' | '\u{1f000}'..='\u{1faff}' => {
+            false
+        }
         _ => true,
     }
 }
@@ -200,8 +202,20 @@ fn combine(mark: char, latex: &mut String) {
     // Grave, acute, circumflex, tilde, diaeresis, ring, cedilla.
     const MARKS: &str = "\u{300}\u{301}\u{302}\u{303}\u{308}\u{30a}\u{327}";
     const MADE: [&str; 14] = [
-        "AÀÁÂÃÄÅ", "EÈÉÊ-Ë", "IÌÍÎ-Ï", "OÒÓÔÕÖ", "UÙÚÛ-Ü", "aàáâãäå", "eèéê-ë", "iìíî-ï", "oòóôõö", "uùúû-ü", "n---ñ",
-        "N---Ñ", "c------ç", "y-ý--ÿ",
+        "AÀÁÂÃÄÅ",
+        "EÈÉÊ-Ë",
+        "IÌÍÎ-Ï",
+        "OÒÓÔÕÖ",
+        "UÙÚÛ-Ü",
+        "aàáâãäå",
+        "eèéê-ë",
+        "iìíî-ï",
+        "oòóôõö",
+        "uùúû-ü",
+        "n---ñ",
+        "N---Ñ",
+        "c------ç",
+        "y-ý--ÿ",
     ];
     let made = (MARKS.chars().position(|known| known == mark)).and_then(|at| {
         let last = latex.chars().next_back()?;
@@ -216,30 +230,33 @@ fn combine(mark: char, latex: &mut String) {
     }
 }
 
-#[rustfmt::skip]
+/// Characters, and after them how they are written, a line each.
+const SPELLINGS: &str = "\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2060}\u{feff}\u{ad}
+\u{2212}\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{2015}\u{fe63}-
+\u{2044}\u{2215}/
+×✕⨯\\times \n·⋅∙•∗*\n÷\\div \n±\\pm \n∓\\mp \n√\\sqrt \n∛\\sqrt[3]\n∜\\sqrt[4]
+°º˚\\degree \n℃\\degree C\n℉\\degree F\n∘\\circ \n∞\\infty \n≤⩽≦\\le \n≥⩾≧\\ge \n≠\\ne \n≈\\approx 
+∪\\cup \n∩\\cap \n∈\\in \n∅⌀\\emptyset \n∖\\setminus \nℝR\nℤZ\nℕN\nℚQ\nℂC\nℓ\\ell \n∠\\angle \n△▵\\triangle 
+∥\\parallel \n⊥\\perp \n∣|\n⌊\\lfloor \n⌋\\rfloor \n⌈\\lceil \n⌉\\rceil \n→\\to \n∧ and \n∨ or 
+∑\\sum \n∏\\prod \n∫\\int \n∂\\partial \n“”„«»\"\n‘’‚′'\n″''\n。.\n、,\n…...\n€ euro \n£ pound \n¥ yen 
+ﬀff\nﬁfi\nﬂfl\nﬃffi\nﬄffl\nⅠⅰI\nⅡⅱII\nⅢⅲIII\nⅣⅳIV\nⅤⅴV\nⅥⅵVI\nⅦⅶVII\nⅧⅷVIII\nⅨⅸIX\nⅩⅹX
+½\\frac12\n⅓\\frac13\n⅔\\frac23\n¼\\frac14\n¾\\frac34\n⅕\\frac15\n⅖\\frac25\n⅗\\frac35\n⅘\\frac45\n⅙\\frac16
+⅚\\frac56\n⅐\\frac17\n⅛\\frac18\n⅜\\frac38\n⅝\\frac58\n⅞\\frac78\n⅑\\frac19\n⅒\\frac1{10}
+";
+
+/// How a character is written, if it is one of the table.
 fn spelling(character: char) -> Option<&'static str> {
-    Some(match character {
-        '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => "",
-        '\u{2212}' | '\u{2010}'..='\u{2015}' | '\u{fe63}' => "-", '\u{2044}' | '\u{2215}' => "/",
-        '×' | '✕' | '⨯' => "\\times ", '·' | '⋅' | '∙' | '•' | '∗' => "*", '÷' => "\\div ",
-        '±' => "\\pm ", '∓' => "\\mp ", '√' => "\\sqrt ", '∛' => "\\sqrt[3]", '∜' => "\\sqrt[4]",
-        '°' | 'º' | '˚' => "\\degree ", '℃' => "\\degree C", '℉' => "\\degree F", '∘' => "\\circ ",
-        '∞' => "\\infty ", '≤' | '⩽' | '≦' => "\\le ", '≥' | '⩾' | '≧' => "\\ge ", '≠' => "\\ne ", '≈' => "\\approx ",
-        '∪' => "\\cup ", '∩' => "\\cap ", '∈' => "\\in ", '∅' | '⌀' => "\\emptyset ", '∖' => "\\setminus ",
-        'ℝ' => "R", 'ℤ' => "Z", 'ℕ' => "N", 'ℚ' => "Q", 'ℂ' => "C", 'ℓ' => "\\ell ",
-        '∠' => "\\angle ", '△' | '▵' => "\\triangle ", '∥' => "\\parallel ", '⊥' => "\\perp ", '∣' => "|",
-        '⌊' => "\\lfloor ", '⌋' => "\\rfloor ", '⌈' => "\\lceil ", '⌉' => "\\rceil ", '→' => "\\to ", '∧' => " and ",
-        '∨' => " or ", '∑' => "\\sum ", '∏' => "\\prod ", '∫' => "\\int ", '∂' => "\\partial ",
-        '“' | '”' | '„' | '«' | '»' => "\"", '‘' | '’' | '‚' | '′' => "'", '″' => "''", '。' => ".", '、' => ",", '…' => "...",
-        '€' => " euro ", '£' => " pound ", '¥' => " yen ", '①'..='⑨' => "",
-        'ﬀ' => "ff", 'ﬁ' => "fi", 'ﬂ' => "fl", 'ﬃ' => "ffi", 'ﬄ' => "ffl",
-        'Ⅰ' | 'ⅰ' => "I", 'Ⅱ' | 'ⅱ' => "II", 'Ⅲ' | 'ⅲ' => "III", 'Ⅳ' | 'ⅳ' => "IV", 'Ⅴ' | 'ⅴ' => "V", 'Ⅵ' | 'ⅵ' => "VI",
-        'Ⅶ' | 'ⅶ' => "VII", 'Ⅷ' | 'ⅷ' => "VIII", 'Ⅸ' | 'ⅸ' => "IX", 'Ⅹ' | 'ⅹ' => "X",
-        '½' => "\\frac12", '⅓' => "\\frac13", '⅔' => "\\frac23", '¼' => "\\frac14", '¾' => "\\frac34", '⅕' => "\\frac15",
-        '⅖' => "\\frac25", '⅗' => "\\frac35", '⅘' => "\\frac45", '⅙' => "\\frac16", '⅚' => "\\frac56", '⅐' => "\\frac17",
-        '⅛' => "\\frac18", '⅜' => "\\frac38", '⅝' => "\\frac58", '⅞' => "\\frac78", '⅑' => "\\frac19", '⅒' => "\\frac1{10}",
-        _ => return None,
-    })
+    if is_letter(character) && !matches!(character, 'º' | '˚' | '\u{feff}' | 'ﬀ'..='ﬄ') {
+        return None;
+    }
+    let mut buffer = [0; 4];
+    let key = character.encode_utf8(&mut buffer).as_bytes();
+    let table = SPELLINGS.as_bytes();
+    let at = (0..table.len()).find(|at| table.get(*at..).is_some_and(|rest| rest.starts_with(key)))?;
+    let rest = table.get(at..)?;
+    let start = at + rest.iter().position(u8::is_ascii)?;
+    let end = at + rest.iter().position(|byte| *byte == b'\n')?;
+    Some(part(SPELLINGS, start, end))
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 //! Exact where both sides are rational; elsewhere approximate at sample points, within the rounding error.
 
 use crate::elementary::hypot;
-use crate::expression::{Expression, Node, parse};
+use crate::expression::{Expression, Node};
 use crate::modular::{self, Failure};
 use crate::numeric::{self, Approximate};
+use crate::parser::parse;
 use crate::token::Tokens;
 
 /// Points at which expressions with variables are compared.
@@ -105,7 +106,8 @@ fn equal_numerically(a: &Expression, b: &Expression, work: &mut Work) -> bool {
     let samples = if is_constant(a) && is_constant(b) { 1 } else { SAMPLES };
     let mut valid = 0;
     for sample in 1..=samples {
-        let (left, right) = (numeric::evaluate(a, sample, &mut work.steps), numeric::evaluate(b, sample, &mut work.steps));
+        let (left, right) =
+            (numeric::evaluate(a, sample, &mut work.steps), numeric::evaluate(b, sample, &mut work.steps));
         match (left, right) {
             (Some(left), Some(right)) if agree(left, right) => valid += 1,
             (None, None) => {}

@@ -22,9 +22,11 @@ mod extract;
 mod form;
 mod functions;
 mod interval;
+mod lexer;
 mod modular;
 mod names;
 mod numeric;
+mod parser;
 mod token;
 mod units;
 mod words;
@@ -36,7 +38,8 @@ pub use extract::{Source, extract, extract_answer, extract_boxed, format_score};
 
 use characters::{same_but_case, to_latex, trim};
 use equality::Work;
-use token::{Tokens, tokenize};
+use lexer::tokenize;
+use token::Tokens;
 
 /// Version of the rules; part of every cache key that depends on grading.
 pub const VERSION: u32 = 2;

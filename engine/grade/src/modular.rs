@@ -2,7 +2,6 @@
 //! equal expressions but for a chance of about 1 in 2^120, and no number grows. Knows +, -, *, /, integer powers,
 //! factorials and finite sums; pi and e are points like variables, being algebraically independent as far as known.
 
-
 use crate::expression::{Expression, Node, NodeId};
 use crate::functions::Function;
 
@@ -198,7 +197,9 @@ impl Modular<'_> {
                     let known = total.unwrap_or(next);
                     total = Some(match function {
                         Function::Gcd => greatest_common_divisor(known, next)?,
-                        Function::Lcm => (known / greatest_common_divisor(known, next)?).checked_mul(next)?.checked_abs()?,
+                        Function::Lcm => {
+                            (known / greatest_common_divisor(known, next)?).checked_mul(next)?.checked_abs()?
+                        }
                         Function::Min => known.min(next),
                         Function::Max => known.max(next),
                         Function::Abs | Function::Floor | Function::Ceil if arguments.len() > 1 => return None,

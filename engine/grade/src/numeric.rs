@@ -1,7 +1,6 @@
 //! Approximate complex values with a bound on their rounding error, for what is not rational: roots, powers,
 //! elementary functions. Knows one point at a time; an overflow or a pole has no value.
 
-
 use crate::elementary::{atan2, decimal, exp, hypot, ln, sin_cos};
 use crate::expression::{Expression, Node, NodeId};
 use crate::functions::Function;

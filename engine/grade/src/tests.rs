@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::equality::Work;
-use crate::{MAX_LENGTH, Mode, Rule, answer_of, characters, compared, grade, rule, token};
+use crate::{MAX_LENGTH, Mode, Rule, answer_of, characters, compared, grade, rule, tokenize};
 
 #[derive(Default)]
 struct Counts {
@@ -121,7 +121,10 @@ fn rules() {
 #[test]
 fn a_verdict_shows_what_it_rests_on() {
     let verdict = grade("<think>..</think><answer>so $\\dfrac{1}{2}$ cm</answer>", " 0.5 ", Mode::Response);
-    assert_eq!((verdict.prediction_extracted.as_str(), verdict.truth_extracted.as_str()), ("so $\\dfrac{1}{2}$ cm", "0.5"));
+    assert_eq!(
+        (verdict.prediction_extracted.as_str(), verdict.truth_extracted.as_str()),
+        ("so $\\dfrac{1}{2}$ cm", "0.5")
+    );
     let verdict = grade("<answer>$\\dfrac{1}{2}$ cm</answer>", "0.5", Mode::Response);
     assert_eq!((verdict.prediction_form.as_str(), verdict.truth_form.as_str()), ("\\frac1 2cm", "0.5"));
     assert_eq!((verdict.correct, verdict.rule), (true, Rule::Numeric));
@@ -164,9 +167,46 @@ fn hostile_inputs() -> Vec<String> {
     .map(str::to_string)
     .to_vec();
     for piece in [
-        "(", "{", "[", "\\{", "\\frac", "\\sqrt{", "\\frac11", "|", "-", "x^", "^", "1/", "(1,2),", "\\boxed{", "x^99", "1+",
-        "x,", "a or ", "\\pm1", "x=", "1<x<", "\\text{", "\\begin{pmatrix}", "1&2\\\\", "é", "ﷺ", "ⅷ", "$", "\\", "\\sin ",
-        "2000!,", "\\sum_{i=1}^{99}i!,", "\\sqrt2^{\\pi},", "1 hour ", "answer is ", "1,000", "x_{", "\\log_", "**", "<answer>",
+        "(",
+        "{",
+        "[",
+        "\\{",
+        "\\frac",
+        "\\sqrt{",
+        "\\frac11",
+        "|",
+        "-",
+        "x^",
+        "^",
+        "1/",
+        "(1,2),",
+        "\\boxed{",
+        "x^99",
+        "1+",
+        "x,",
+        "a or ",
+        "\\pm1",
+        "x=",
+        "1<x<",
+        "\\text{",
+        "\\begin{pmatrix}",
+        "1&2\\\\",
+        "é",
+        "ﷺ",
+        "ⅷ",
+        "$",
+        "\\",
+        "\\sin ",
+        "2000!,",
+        "\\sum_{i=1}^{99}i!,",
+        "\\sqrt2^{\\pi},",
+        "1 hour ",
+        "answer is ",
+        "1,000",
+        "x_{",
+        "\\log_",
+        "**",
+        "<answer>",
     ] {
         let text = piece.repeat(12_000 / piece.len());
         inputs.push(format!("{text}1"));
@@ -189,7 +229,7 @@ fn hostile_inputs_end() {
             continue;
         }
         let latex = characters::to_latex(input);
-        assert!(latex.len() <= 8 * input.len() + 8 && token::tokenize(&latex).len() <= 6 * input.len() + 8);
+        assert!(latex.len() <= 8 * input.len() + 8 && tokenize(&latex).len() <= 6 * input.len() + 8);
     }
 }
 
@@ -197,21 +237,73 @@ fn hostile_inputs_end() {
 #[test]
 fn without_work_nothing_is_found() {
     for (prediction, truth) in [("0.5", "1/2"), ("\\sqrt8", "2\\sqrt2"), ("\\{2,1,1\\}", "\\{1,2\\}"), ("x=y", "y=x")] {
-        let truth = token::tokenize(truth);
+        let truth = tokenize(truth);
         assert!(compared(prediction, &truth, &mut Work { ..Work::ALL }).is_some());
         assert!(compared(prediction, &truth, &mut Work { tokens: 0, ..Work::ALL }).is_none());
     }
-    let truth = token::tokenize("2\\sqrt2");
+    let truth = tokenize("2\\sqrt2");
     assert!(compared("\\sqrt8", &truth, &mut Work { steps: 3, ..Work::ALL }).is_none());
 }
 
 #[test]
 fn any_mixture_of_pieces_is_graded() {
     const PIECES: [&str; 56] = [
-        "\\frac", "{", "}", "1", "23", "0.5", "x", "yes", " ", "\\boxed", "(", ")", "[", "]", "\\{", "\\}", ",", ";",
-        "=", "<", "\\le", "^", "_", "+", "-", "*", "/", "!", "|", "\\sqrt", "\\pm", "\\infty", "\\cup", "\\in", "π",
-        "½", "²", "%", "°", "cm", "and", "or", "\\begin", "pmatrix", "&", "\\\\", "\\sin", "<answer>", "March", ":", "pm",
-        "answer is", "R", "hours", "two", "e\u{301}",
+        "\\frac",
+        "{",
+        "}",
+        "1",
+        "23",
+        "0.5",
+        "x",
+        "yes",
+        " ",
+        "\\boxed",
+        "(",
+        ")",
+        "[",
+        "]",
+        "\\{",
+        "\\}",
+        ",",
+        ";",
+        "=",
+        "<",
+        "\\le",
+        "^",
+        "_",
+        "+",
+        "-",
+        "*",
+        "/",
+        "!",
+        "|",
+        "\\sqrt",
+        "\\pm",
+        "\\infty",
+        "\\cup",
+        "\\in",
+        "π",
+        "½",
+        "²",
+        "%",
+        "°",
+        "cm",
+        "and",
+        "or",
+        "\\begin",
+        "pmatrix",
+        "&",
+        "\\\\",
+        "\\sin",
+        "<answer>",
+        "March",
+        ":",
+        "pm",
+        "answer is",
+        "R",
+        "hours",
+        "two",
+        "e\u{301}",
     ];
     let mut state = 0x2545_f491_4f6c_dd1du64;
     let mut draw = |below: usize| {

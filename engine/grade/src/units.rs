@@ -2,8 +2,9 @@
 //! dimension convert, by exact decimals.
 
 use crate::characters::{is_longer, part};
-use crate::expression::{Expression, parse};
+use crate::expression::Expression;
 use crate::names::Name;
+use crate::parser::parse;
 use crate::token::{Kind, Token, Tokens, digest};
 use crate::words::is_product;
 
@@ -137,7 +138,9 @@ fn starts_unit(tokens: Tokens<'_>, at: usize) -> bool {
 fn belongs(token: &Token<'_>) -> bool {
     match token.name {
         Name::And | Name::Or => false,
-        Name::OpenGroup | Name::CloseGroup | Name::Open | Name::Close | Name::Dot | Name::Percent | Name::Degree => true,
+        Name::OpenGroup | Name::CloseGroup | Name::Open | Name::Close | Name::Dot | Name::Percent | Name::Degree => {
+            true
+        }
         Name::Power | Name::Slash | Name::Times | Name::Minus => true,
         _ => matches!(token.kind, Kind::Word | Kind::Number),
     }
@@ -226,9 +229,11 @@ impl Unit {
 
     pub(crate) fn same_dimensions(&self, other: &Self) -> bool {
         let all = self.dimensions.len() + other.dimensions.len() <= 24;
-        all && self.dimensions.iter().chain(&other.dimensions).all(|(dimension, _)| {
-            self.power_of(*dimension) == other.power_of(*dimension)
-        })
+        all && self
+            .dimensions
+            .iter()
+            .chain(&other.dimensions)
+            .all(|(dimension, _)| self.power_of(*dimension) == other.power_of(*dimension))
     }
 
     pub(crate) fn same_sizes(&self, other: &Self) -> bool {
@@ -244,8 +249,9 @@ impl Unit {
 #[cfg(test)]
 mod tests {
     use super::{SCALES, Unit, compound, measure};
+    use crate::lexer::tokenize;
     use crate::names::Name;
-    use crate::token::{render, tokenize};
+    use crate::token::render;
 
     #[test]
     fn every_unit_has_a_size() {

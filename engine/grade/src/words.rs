@@ -1,7 +1,6 @@
 //! Runs of letters in a formula: a product of variables, a function's name, or a word.
 //! Decides by spelling alone; a word makes the whole no formula.
 
-
 use crate::characters::{from, part};
 use crate::names::Name;
 use crate::token::{Kind, Token, Tokens};
