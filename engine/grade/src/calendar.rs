@@ -21,8 +21,8 @@ pub(crate) enum Day {
 /// `March 5, 2021`, `5 Mar.`, `2021-03-05`, `3/5/2021`.
 pub(crate) fn day(tokens: Tokens<'_>) -> Day {
     if let [first, mark, second, other, third] = tokens
-        && matches!(mark.name, Name::Minus | Name::Slash)
-        && mark.name == other.name
+        && matches!(mark.text, "-" | "/")
+        && mark.text == other.text
         && let (Some(year), Some(month), Some(day)) = (small(first), small(second), small(third))
     {
         let clear = year >= 1000 && (1..=12).contains(&month) && (1..=31).contains(&day);
@@ -88,7 +88,7 @@ mod tests {
         }
         assert_eq!(date("May 2nd"), Day::Date { year: 0, month: 5, day: 2 });
         assert_eq!(date("10-1-1"), Day::Unclear);
-        for text in ["May", "5", "2021", "10 - 1", "March 5 km", "2021-3"] {
+        for text in ["May", "5", "2021", "10 - 1", "March 5 km", "2021-3", "3/4\\div 2"] {
             assert_eq!(date(text), Day::None, "{text}");
         }
     }

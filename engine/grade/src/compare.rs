@@ -85,9 +85,9 @@ fn same_form(a: &Form<'_>, b: &Form<'_>, depth: usize, work: &mut Work) -> Optio
                 .or_else(|| same_intervals(a, b, depth, work))
         }
         (Form::Chain { parts, relations }, other) | (other, Form::Chain { parts, relations })
-            if is_value(parts, relations, work) =>
+            if value_of(parts, relations, work).is_some() =>
         {
-            same_form(&form(parts[parts.len() - 1]), other, depth, work)
+            same_form(&form(value_of(parts, relations, work)?), other, depth, work)
         }
         (Form::Plain(a), Form::Plain(b)) => same_value(a, b, work),
         _ => same_intervals(a, b, depth, work),
@@ -233,8 +233,8 @@ fn plus_minus(both: Tokens<'_>, other: &Form<'_>, depth: usize, work: &mut Work)
             let (plus_2, minus_2) = (signed(other, Name::Plus, Name::Minus), signed(other, Name::Minus, Name::Plus));
             unordered(&[&plus, &minus], &[&plus_2, &minus_2], depth, work)
         }
-        Form::Chain { parts, relations } if depth <= MAX_DEPTH && is_value(parts, relations, work) => {
-            return plus_minus(both, &form(parts[parts.len() - 1]), depth + 1, work);
+        Form::Chain { parts, relations } if depth <= MAX_DEPTH => {
+            return plus_minus(both, &form(value_of(parts, relations, work)?), depth + 1, work);
         }
         _ => false,
     };
@@ -254,12 +254,21 @@ fn signed<'a>(tokens: Tokens<'a>, plus_minus: Name, minus_plus: Name) -> Vec<Tok
     tokens
 }
 
-/// Whether a chain only gives a value a name, or works a number out: `x = 5`, `1 + 1 = 2`.
-fn is_value(parts: &[Tokens<'_>], relations: &[Name], work: &mut Work) -> bool {
-    let Some((last, before)) = parts.split_last() else { return false };
-    !last.is_empty()
-        && relations.iter().all(|relation| *relation == Name::Equals)
-        && before.iter().all(|part| is_name(part) || (!part.is_empty() && equal(part, last, work).is_some()))
+/// The value to which a chain only gives a name, or which it works out: `x = 5`, `5 = x`, `1 + 1 = 2`.
+fn value_of<'a>(parts: &[Tokens<'a>], relations: &[Name], work: &mut Work) -> Option<Tokens<'a>> {
+    let (last, before) = parts.split_last()?;
+    if last.is_empty() || !relations.iter().all(|relation| *relation == Name::Equals) {
+        return None;
+    }
+    match before {
+        [first] if is_name(last) && !is_name(first) && !first.is_empty() => Some(first),
+        _ => {
+            let mut named =
+                before.iter().all(|part| is_name(part) || (!part.is_empty() && equal(part, last, work).is_some()));
+            named &= !before.is_empty();
+            named.then_some(last)
+        }
+    }
 }
 
 fn same_relations(

@@ -39,11 +39,19 @@ pub(crate) enum Form<'a> {
 
 /// The form of an answer.
 pub(crate) fn form(tokens: Tokens<'_>) -> Form<'_> {
-    let tokens = match strip(tokens) {
+    let mut tokens = match strip(tokens) {
         // `x \in S` is S.
         [_, member, set @ ..] if member.name == Name::In && !set.is_empty() => set,
         tokens => tokens,
     };
+    // Brackets around one thing mean nothing.
+    for _ in 0..MAX_LAYERS {
+        let around = matches!(tokens, [first, ..] if matches!(first.name, Name::Open | Name::OpenSquare));
+        match enclosed(tokens).filter(|_| around) {
+            Some(inside) if !inside.is_empty() && items(inside).len() == 1 => tokens = strip(inside),
+            _ => break,
+        }
+    }
     if let [only] = tokens
         && only.name == Name::EmptySet
     {
@@ -58,7 +66,7 @@ pub(crate) fn form(tokens: Tokens<'_>) -> Form<'_> {
             return matrix(tokens[0].text, inside).unwrap_or(Form::Plain(tokens));
         }
         let items = items(inside);
-        if items.len() > 1 || open == Name::OpenSquare {
+        if items.len() > 1 {
             return Form::Sequence { brackets: (open, close), items };
         }
     }

@@ -103,7 +103,7 @@ impl Numeric<'_> {
         let bits = point(name, self.sample);
         let size = 0.35 + 2.0 * ((bits >> 12) as f64 / (1u64 << 52) as f64);
         // The first samples are positive: what is meant for lengths and counts is defined there.
-        if self.sample > 2 && bits & 1 == 1 { -size } else { size }
+        if self.sample > 3 && bits & 1 == 1 { -size } else { size }
     }
 
     fn factorial(&mut self, argument: NodeId) -> Option<Approximate> {
@@ -153,7 +153,10 @@ fn call(function: Function, first: Approximate, second: Option<Approximate>) -> 
             }
         }
         Function::Exp => first.exponential(),
+        // Of real numbers, as in answers: `2 ln x` is `ln x^2` where both are.
+        Function::Ln if first.im == 0.0 && first.re < 0.0 => None,
         Function::Ln => first.logarithm(),
+        Function::Log if second?.im == 0.0 && second?.re < 0.0 => None,
         Function::Log => quotient(second?.logarithm()?, first.logarithm()?),
         Function::Abs => Some(real(first.modulus(), first.error + first.modulus() * EPSILON)),
         Function::Floor => first.floor(),
