@@ -252,7 +252,11 @@ fn spelling(character: char) -> Option<&'static str> {
     let mut buffer = [0; 4];
     let key = character.encode_utf8(&mut buffer).as_bytes();
     let table = SPELLINGS.as_bytes();
-    let at = (0..table.len()).find(|at| table.get(*at..).is_some_and(|rest| rest.starts_with(key)))?;
+    let last = *key.last()?;
+    // The last byte of a character tells more than its first.
+    let ends =
+        |(at, byte): &(usize, &u8)| **byte == last && table.get(..*at + 1).is_some_and(|head| head.ends_with(key));
+    let (at, _) = table.iter().enumerate().find(ends)?;
     let rest = table.get(at..)?;
     let start = at + rest.iter().position(u8::is_ascii)?;
     let end = at + rest.iter().position(|byte| *byte == b'\n')?;

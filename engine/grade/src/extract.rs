@@ -132,7 +132,15 @@ pub fn format_score(response: &str) -> bool {
 /// Where a text of ASCII characters, in any case, or of others stands last.
 pub(crate) fn find_last(text: &str, part: &str) -> Option<usize> {
     let bytes = text.as_bytes();
-    (0..bytes.len()).rev().find(|at| starts_with(&bytes[*at..], part))
+    let first = part.as_bytes().first()?.to_ascii_lowercase();
+    let mut left = bytes.len();
+    while let Some(at) = bytes.get(..left)?.iter().rposition(|byte| byte.to_ascii_lowercase() == first) {
+        if starts_with(bytes.get(at..)?, part) {
+            return Some(at);
+        }
+        left = at;
+    }
+    None
 }
 
 pub(crate) fn starts_with(bytes: &[u8], part: &str) -> bool {
@@ -142,16 +150,22 @@ pub(crate) fn starts_with(bytes: &[u8], part: &str) -> bool {
 /// What follows the last `answer is` or its like, up to the end of the sentence.
 fn statement(response: &str) -> Option<&str> {
     let bytes = response.as_bytes();
-    let start = (0..bytes.len()).rev().filter(|at| starts_with(&bytes[*at..], "answer")).find_map(|at| {
-        let mut at = at + "answer".len();
-        at += usize::from(starts_with(&bytes[at..], "s"));
+    let mut before = response;
+    let start = loop {
+        let found = find_last(before, "answer")?;
+        before = part(response, 0, found);
+        let mut at = found + "answer".len();
+        at += usize::from(starts_with(from(response, at).as_bytes(), "s"));
         at = skip_markup(bytes, at);
-        let word = ["is", "are", ":", "="].into_iter().find(|word| starts_with(&bytes[at..], word))?;
+        let rest = from(response, at).as_bytes();
+        let Some(word) = ["is", "are", ":", "="].into_iter().find(|word| starts_with(rest, word)) else { continue };
         at += word.len();
         let ends = word.len() == 1 || !bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
         at = skip_markup(bytes, at);
-        ends.then_some(if bytes.get(at) == Some(&b':') { skip_markup(bytes, at + 1) } else { at })
-    })?;
+        if ends {
+            break if bytes.get(at) == Some(&b':') { skip_markup(bytes, at + 1) } else { at };
+        }
+    };
     let line = from(response, start);
     let line = trim(part(line, 0, line.bytes().position(|byte| byte == b'\n').unwrap_or(line.len())));
     let bytes = line.as_bytes();

@@ -198,17 +198,14 @@ fn shown(text: &str) -> String {
     text.chars().take(MAX_SHOWN).collect()
 }
 
-/// The rendered tokens; of a text too long to be read, the text itself.
+/// The rendered tokens of what a verdict has room for.
 fn normal_form(text: &str) -> String {
-    if text.len() > MAX_LENGTH {
-        return shown(text);
-    }
-    let latex = to_latex(text);
+    // Where a text is cut, the form is cut too.
+    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= 8 * MAX_SHOWN).last().unwrap_or(0);
+    let latex = to_latex(if text.len() <= 8 * MAX_SHOWN { text } else { characters::part(text, 0, end) });
     let tokens = tokenize(&latex);
     let tokens = form::strip(&tokens);
-    // A token is at least one character of the line.
-    let line = token::render(&tokens[..tokens.len().min(MAX_SHOWN)]);
-    shown(if tokens.is_empty() { text } else { &line })
+    if tokens.is_empty() { shown(text) } else { shown(&token::render(tokens)) }
 }
 
 #[cfg(test)]
