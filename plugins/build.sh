@@ -55,8 +55,9 @@ for plugin in "${plugins[@]}"; do
   "$pack" component "$modules/${plugin//-/_}.wasm" "$plugin.wasm"
 done
 # The features that the compiler uses by default, and no more: the engine refuses others.
-wasm-opt -Oz --enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int \
-  --enable-multivalue --enable-reference-types "$CARGO_TARGET_DIR/$target/small/accuracy.wasm" -o "$CARGO_TARGET_DIR/accuracy.wasm"
+wasm-opt --enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int --enable-multivalue \
+  --enable-reference-types -Oz --memory-packing --strip-producers --reorder-functions --reorder-locals -Oz \
+  "$CARGO_TARGET_DIR/$target/small/accuracy.wasm" -o "$CARGO_TARGET_DIR/accuracy.wasm"
 "$pack" component "$CARGO_TARGET_DIR/accuracy.wasm" accuracy.wasm
 "$pack" component "$modules/hostile.wasm" ../tests/plugins/hostile.wasm
 for wit in tests/worlds/*.wit; do
