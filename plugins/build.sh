@@ -5,9 +5,11 @@
 # Needs the compiler's target (`rustup target add wasm32-unknown-unknown`), or on Debian 12 rustup's Rust (cargo and rust-lld)
 # and `apt-get install --no-install-recommends rustc-web rust-web-src`, whose standard library is compiled for wasm32 here.
 # What is committed was made in the second way. Set GUEST_RUSTC for another compiler that has its `rust-src`.
+# `accuracy` is made for size: in a profile of its own, by the second way with a standard library in which a panic is a trap and
+# no more, and with `wasm-opt` (`apt-get install binaryen`).
 set -euo pipefail
 cd "$(dirname "$0")"
-plugins=(accuracy cut-reflection format length-penalty max-words repetition)
+plugins=(cut-reflection format length-penalty max-words repetition)
 target=wasm32-unknown-unknown
 export CARGO_TARGET_DIR="$PWD/target"
 host_rustc="$(rustc --print sysroot)"
@@ -23,9 +25,11 @@ remap=()
 if [[ -z "${GUEST_RUSTC:-}" && -d "$host_rustc/lib/rustlib/$target" ]]; then
   guest_rustc=rustc
   std=()
+  trap=()
 else
   guest_rustc="${GUEST_RUSTC:-/usr/bin/rustc}"
   std=(-Z build-std=std,panic_abort)
+  trap=(-Zunstable-options -Cpanic=immediate-abort)
   library="$("$guest_rustc" --print sysroot)/lib/rustlib/src/rust"
   remap+=("$(realpath "$library")=std" "$library=std")
   export RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$linker"
@@ -34,9 +38,15 @@ for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
   remap+=("$registry=registry")
 done
 # One flag an element, so that paths may have spaces.
-flags="$(printf -- '--remap-path-prefix=%s\x1f' "${remap[@]}")"
-RUSTC="$guest_rustc" CARGO_ENCODED_RUSTFLAGS="${flags%$'\x1f'}" \
-  cargo build --locked --release "${std[@]}" --target "$target" "${plugins[@]/#/-p}" -p hostile
+guest() {
+  local flags
+  flags="$(printf -- '%s\x1f' ${extra[@]+"${extra[@]}"} "${remap[@]/#/--remap-path-prefix=}")"
+  RUSTC="$guest_rustc" CARGO_ENCODED_RUSTFLAGS="${flags%$'\x1f'}" cargo build --locked "${std[@]}" --target "$target" "$@"
+}
+extra=()
+guest --release "${plugins[@]/#/-p}" -p hostile
+extra=("${trap[@]}")
+guest --profile small -p accuracy
 
 mkdir -p ../tests/plugins
 modules="$CARGO_TARGET_DIR/$target/release"
@@ -44,6 +54,11 @@ for plugin in "${plugins[@]}"; do
   # `ruminate plugin build "$plugin" -o "$plugin.wasm"` makes the same bytes.
   "$pack" component "$modules/${plugin//-/_}.wasm" "$plugin.wasm"
 done
+# The features that the compiler uses by default, and no more: the engine refuses others.
+wasm-opt --enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int --enable-multivalue \
+  --enable-reference-types -Oz --memory-packing --strip-producers --reorder-functions --reorder-locals -Oz \
+  "$CARGO_TARGET_DIR/$target/small/accuracy.wasm" -o "$CARGO_TARGET_DIR/accuracy.wasm"
+"$pack" component "$CARGO_TARGET_DIR/accuracy.wasm" accuracy.wasm
 "$pack" component "$modules/hostile.wasm" ../tests/plugins/hostile.wasm
 for wit in tests/worlds/*.wit; do
   "$pack" fixture "$wit" wit "../tests/plugins/$(basename "$wit" .wit).wasm"
@@ -51,5 +66,5 @@ done
 "$pack" fixture tests/newer/newer.wit - ../tests/plugins/newer.wasm
 
 "$pack" lock "rustc=$("$guest_rustc" --version)" "cargo=$(cargo --version)" "rust-lld=$("$linker" -flavor wasm --version)" \
-  "clang=$(clang --version | head -1)"
+  "wasm-opt=$(wasm-opt --version)" "clang=$(clang --version | head -1)"
 ls -l ./*.wasm ../tests/plugins/*.wasm

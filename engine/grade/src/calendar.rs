@@ -11,14 +11,18 @@ pub(crate) enum Day {
     /// Three numbers of which the first is no year: only equal texts are equal.
     Unclear,
     /// A month with a day, a year, or both; 0 where there is none.
-    Date { year: u32, month: u32, day: u32 },
+    Date {
+        year: u32,
+        month: u32,
+        day: u32,
+    },
 }
 
 /// `March 5, 2021`, `5 Mar.`, `2021-03-05`, `3/5/2021`.
 pub(crate) fn day(tokens: Tokens<'_>) -> Day {
     if let [first, mark, second, other, third] = tokens
-        && matches!(mark.name, Name::Minus | Name::Slash)
-        && mark.name == other.name
+        && matches!(mark.text, "-" | "/")
+        && mark.text == other.text
         && let (Some(year), Some(month), Some(day)) = (small(first), small(second), small(third))
     {
         let clear = year >= 1000 && (1..=12).contains(&month) && (1..=31).contains(&day);
@@ -72,17 +76,19 @@ fn small(token: &Token<'_>) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::{Day, day, same_time};
-    use crate::token::tokenize;
+    use crate::lexer::tokenize;
 
     #[test]
     fn dates() {
         let date = |text: &str| day(&tokenize(text));
-        for text in ["March 5, 2021", "5 March 2021", "Mar. 5th, 2021", "2021-03-05", "2021/3/5", "the 5th of March 2021"] {
+        for text in
+            ["March 5, 2021", "5 March 2021", "Mar. 5th, 2021", "2021-03-05", "2021/3/5", "the 5th of March 2021"]
+        {
             assert_eq!(date(text), Day::Date { year: 2021, month: 3, day: 5 }, "{text}");
         }
         assert_eq!(date("May 2nd"), Day::Date { year: 0, month: 5, day: 2 });
         assert_eq!(date("10-1-1"), Day::Unclear);
-        for text in ["May", "5", "2021", "10 - 1", "March 5 km", "2021-3"] {
+        for text in ["May", "5", "2021", "10 - 1", "March 5 km", "2021-3", "3/4\\div 2"] {
             assert_eq!(date(text), Day::None, "{text}");
         }
     }

@@ -41,14 +41,29 @@ pub(crate) fn is_space(character: char) -> bool {
 
 /// The text without white space around it.
 pub(crate) fn trim(text: &str) -> &str {
-    let mut text = text;
-    while let Some(last) = text.chars().next_back().filter(|last| is_space(*last)) {
-        text = &text[..text.len() - last.len_utf8()];
+    let (mut start, mut end) = (0, 0);
+    for (at, character) in text.char_indices().filter(|(_, character)| !is_space(*character)) {
+        if end == 0 {
+            start = at;
+        }
+        end = at + character.len_utf8();
     }
-    while let Some(first) = text.chars().next().filter(|first| is_space(*first)) {
-        text = &text[first.len_utf8()..];
-    }
-    text
+    part(text, start, end)
+}
+
+/// The text between two bytes; nothing where that is no text.
+pub(crate) fn part(text: &str, start: usize, end: usize) -> &str {
+    text.get(start..end).unwrap_or_default()
+}
+
+/// The text from a byte on.
+pub(crate) fn from(text: &str, start: usize) -> &str {
+    part(text, start, text.len())
+}
+
+/// Whether a text has more characters than `count`.
+pub(crate) fn is_longer(text: &str, count: usize) -> bool {
+    text.bytes().filter(|byte| byte & 0xc0 != 0x80).count() > count
 }
 
 /// Whether a word may consist of it: a letter or a mark of any script; not a digit, a space, punctuation or a symbol.
@@ -57,7 +72,9 @@ pub(crate) fn is_letter(character: char) -> bool {
         '\0'..='\u{7f}' => character.is_ascii_alphabetic(),
         '\u{80}'..='\u{bf}' => matches!(character, 'ª' | 'µ' | 'º'),
         '×' | '÷' | '\u{2000}'..='\u{2bff}' | '\u{3000}'..='\u{3004}' | '\u{3008}'..='\u{3020}' => false,
-        '\u{fe10}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff20}' | '\u{e000}'..='\u{f8ff}' | '\u{1f000}'..='\u{1faff}' => false,
+        '\u{fe10}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff20}' | '\u{e000}'..='\u{f8ff}' | '\u{1f000}'..='\u{1faff}' => {
+            false
+        }
         _ => true,
     }
 }
@@ -160,24 +177,24 @@ fn folded(character: char) -> char {
 
 /// Greek letters by their commands; those that look like Latin ones, and accented ones, stay letters.
 fn push_greek(letter: char, latex: &mut String) {
-    const COMMANDS: &str = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma sigma tau upsilon phi chi psi omega";
+    #[rustfmt::skip]
+    const COMMANDS: [&str; 25] = [
+        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
+        "omicron", "pi", "rho", "sigma", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+    ];
     let upper = letter < 'α';
-    let at = letter as usize - if upper { 'Α' as usize } else { 'α' as usize };
-    let command = COMMANDS.split(' ').nth(at).filter(|_| !('Ϊ'..'α').contains(&letter));
-    match command {
-        Some(command) if !upper || "ΓΔΘΛΞΠΣΦΨΩ".contains(letter) => {
-            latex.push('\\');
-            let (first, rest) = command.split_at(1);
-            latex.push(first.as_bytes()[0] as char);
-            if upper {
-                latex.pop();
-                latex.push(first.as_bytes()[0].to_ascii_uppercase() as char);
-            }
-            latex.push_str(rest);
-            latex.push(' ');
-        }
-        _ => latex.push(letter),
+    let first = if upper { 'Α' } else { 'α' };
+    let Some(command) = COMMANDS.get(letter as usize - first as usize).filter(|_| letter != 'ο') else {
+        return latex.push(letter);
+    };
+    if upper && !matches!(letter, 'Γ' | 'Δ' | 'Θ' | 'Λ' | 'Ξ' | 'Π' | 'Σ' | 'Φ' | 'Ψ' | 'Ω') {
+        return latex.push(letter);
     }
+    latex.push('\\');
+    for (at, byte) in command.bytes().enumerate() {
+        latex.push(char::from(if upper && at == 0 { byte.to_ascii_uppercase() } else { byte }));
+    }
+    latex.push(' ');
 }
 
 /// A letter and a combining mark after it, as the one character that they make.
@@ -185,10 +202,22 @@ fn combine(mark: char, latex: &mut String) {
     // Grave, acute, circumflex, tilde, diaeresis, ring, cedilla.
     const MARKS: &str = "\u{300}\u{301}\u{302}\u{303}\u{308}\u{30a}\u{327}";
     const MADE: [&str; 14] = [
-        "AÀÁÂÃÄÅ", "EÈÉÊ-Ë", "IÌÍÎ-Ï", "OÒÓÔÕÖ", "UÙÚÛ-Ü", "aàáâãäå", "eèéê-ë", "iìíî-ï", "oòóôõö", "uùúû-ü", "n---ñ",
-        "N---Ñ", "c------ç", "y-ý--ÿ",
+        "AÀÁÂÃÄÅ",
+        "EÈÉÊ-Ë",
+        "IÌÍÎ-Ï",
+        "OÒÓÔÕÖ",
+        "UÙÚÛ-Ü",
+        "aàáâãäå",
+        "eèéê-ë",
+        "iìíî-ï",
+        "oòóôõö",
+        "uùúû-ü",
+        "n---ñ",
+        "N---Ñ",
+        "c------ç",
+        "y-ý--ÿ",
     ];
-    let made = MARKS.chars().position(|known| known == mark).and_then(|at| {
+    let made = (MARKS.chars().position(|known| known == mark)).and_then(|at| {
         let last = latex.chars().next_back()?;
         MADE.iter().find(|row| row.starts_with(last))?.chars().nth(1 + at).filter(|made| *made != '-')
     });
@@ -201,30 +230,37 @@ fn combine(mark: char, latex: &mut String) {
     }
 }
 
-#[rustfmt::skip]
+/// Characters, and after them how they are written, a line each.
+const SPELLINGS: &str = "\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2060}\u{feff}\u{ad}
+\u{2212}\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{2015}\u{fe63}-
+\u{2044}\u{2215}/
+×✕⨯\\times \n·⋅∙•∗*\n÷\\div \n±\\pm \n∓\\mp \n√\\sqrt \n∛\\sqrt[3]\n∜\\sqrt[4]
+°º˚\\degree \n℃\\degree C\n℉\\degree F\n∘\\circ \n∞\\infty \n≤⩽≦\\le \n≥⩾≧\\ge \n≠\\ne \n≈\\approx 
+∪\\cup \n∩\\cap \n∈\\in \n∅⌀\\emptyset \n∖\\setminus \nℝR\nℤZ\nℕN\nℚQ\nℂC\nℓ\\ell \n∠\\angle \n△▵\\triangle 
+∥\\parallel \n⊥\\perp \n∣|\n⌊\\lfloor \n⌋\\rfloor \n⌈\\lceil \n⌉\\rceil \n→\\to \n∧ and \n∨ or 
+∑\\sum \n∏\\prod \n∫\\int \n∂\\partial \n“”„«»\"\n‘’‚′'\n″''\n。.\n、,\n…...\n€ euro \n£ pound \n¥ yen 
+ﬀff\nﬁfi\nﬂfl\nﬃffi\nﬄffl\nⅠⅰI\nⅡⅱII\nⅢⅲIII\nⅣⅳIV\nⅤⅴV\nⅥⅵVI\nⅦⅶVII\nⅧⅷVIII\nⅨⅸIX\nⅩⅹX
+½\\frac12\n⅓\\frac13\n⅔\\frac23\n¼\\frac14\n¾\\frac34\n⅕\\frac15\n⅖\\frac25\n⅗\\frac35\n⅘\\frac45\n⅙\\frac16
+⅚\\frac56\n⅐\\frac17\n⅛\\frac18\n⅜\\frac38\n⅝\\frac58\n⅞\\frac78\n⅑\\frac19\n⅒\\frac1{10}
+";
+
+/// How a character is written, if it is one of the table.
 fn spelling(character: char) -> Option<&'static str> {
-    Some(match character {
-        '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => "",
-        '\u{2212}' | '\u{2010}'..='\u{2015}' | '\u{fe63}' => "-", '\u{2044}' | '\u{2215}' => "/",
-        '×' | '✕' | '⨯' => "\\times ", '·' | '⋅' | '∙' | '•' | '∗' => "*", '÷' => "\\div ",
-        '±' => "\\pm ", '∓' => "\\mp ", '√' => "\\sqrt ", '∛' => "\\sqrt[3]", '∜' => "\\sqrt[4]",
-        '°' | 'º' | '˚' => "\\degree ", '℃' => "\\degree C", '℉' => "\\degree F", '∘' => "\\circ ",
-        '∞' => "\\infty ", '≤' | '⩽' | '≦' => "\\le ", '≥' | '⩾' | '≧' => "\\ge ", '≠' => "\\ne ", '≈' => "\\approx ",
-        '∪' => "\\cup ", '∩' => "\\cap ", '∈' => "\\in ", '∅' | '⌀' => "\\emptyset ", '∖' => "\\setminus ",
-        'ℝ' => "R", 'ℤ' => "Z", 'ℕ' => "N", 'ℚ' => "Q", 'ℂ' => "C", 'ℓ' => "\\ell ",
-        '∠' => "\\angle ", '△' | '▵' => "\\triangle ", '∥' => "\\parallel ", '⊥' => "\\perp ", '∣' => "|",
-        '⌊' => "\\lfloor ", '⌋' => "\\rfloor ", '⌈' => "\\lceil ", '⌉' => "\\rceil ", '→' => "\\to ", '∧' => " and ",
-        '∨' => " or ", '∑' => "\\sum ", '∏' => "\\prod ", '∫' => "\\int ", '∂' => "\\partial ",
-        '“' | '”' | '„' | '«' | '»' => "\"", '‘' | '’' | '‚' | '′' => "'", '″' => "''", '。' => ".", '、' => ",", '…' => "...",
-        '€' => " euro ", '£' => " pound ", '¥' => " yen ", '①'..='⑨' => "",
-        'ﬀ' => "ff", 'ﬁ' => "fi", 'ﬂ' => "fl", 'ﬃ' => "ffi", 'ﬄ' => "ffl",
-        'Ⅰ' | 'ⅰ' => "I", 'Ⅱ' | 'ⅱ' => "II", 'Ⅲ' | 'ⅲ' => "III", 'Ⅳ' | 'ⅳ' => "IV", 'Ⅴ' | 'ⅴ' => "V", 'Ⅵ' | 'ⅵ' => "VI",
-        'Ⅶ' | 'ⅶ' => "VII", 'Ⅷ' | 'ⅷ' => "VIII", 'Ⅸ' | 'ⅸ' => "IX", 'Ⅹ' | 'ⅹ' => "X",
-        '½' => "\\frac12", '⅓' => "\\frac13", '⅔' => "\\frac23", '¼' => "\\frac14", '¾' => "\\frac34", '⅕' => "\\frac15",
-        '⅖' => "\\frac25", '⅗' => "\\frac35", '⅘' => "\\frac45", '⅙' => "\\frac16", '⅚' => "\\frac56", '⅐' => "\\frac17",
-        '⅛' => "\\frac18", '⅜' => "\\frac38", '⅝' => "\\frac58", '⅞' => "\\frac78", '⅑' => "\\frac19", '⅒' => "\\frac1{10}",
-        _ => return None,
-    })
+    if is_letter(character) && !matches!(character, 'º' | '˚' | '\u{feff}' | 'ﬀ'..='ﬄ') {
+        return None;
+    }
+    let mut buffer = [0; 4];
+    let key = character.encode_utf8(&mut buffer).as_bytes();
+    let table = SPELLINGS.as_bytes();
+    let last = *key.last()?;
+    // The last byte of a character tells more than its first.
+    let ends =
+        |(at, byte): &(usize, &u8)| **byte == last && table.get(..*at + 1).is_some_and(|head| head.ends_with(key));
+    let (at, _) = table.iter().enumerate().find(ends)?;
+    let rest = table.get(at..)?;
+    let start = at + rest.iter().position(u8::is_ascii)?;
+    let end = at + rest.iter().position(|byte| *byte == b'\n')?;
+    Some(part(SPELLINGS, start, end))
 }
 
 #[cfg(test)]

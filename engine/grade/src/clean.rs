@@ -1,7 +1,7 @@
 //! Prose around an answer: OpenVLThinker's clean-up, and the parts of a sentence that may be the answer.
 //! Works on plain text; knows nothing about mathematics.
 
-use crate::characters::trim;
+use crate::characters::{from, part, trim};
 use crate::extract::{find_last, starts_with};
 
 /// Words at which OpenVLThinker cuts an answer, in its order.
@@ -69,14 +69,15 @@ pub fn clean_answer(prediction: &str) -> String {
 pub(crate) fn stated_answer(prediction: &str) -> Option<&str> {
     let text = trim(prediction);
     for word in ["yes", "no"] {
-        if starts_with(text.as_bytes(), word) && text[word.len()..].starts_with([',', '.', ';', ':', '!']) {
-            return Some(&text[..word.len()]);
+        let ends = matches!(text.as_bytes().get(word.len()), Some(b',' | b'.' | b';' | b':' | b'!'));
+        if ends && starts_with(text.as_bytes(), word) {
+            return Some(part(text, 0, word.len()));
         }
     }
     let markers = [" is: ", " is ", " are ", " equals ", "nswer: ", "nswer:", " ≈ ", "≈", "\\approx"];
     markers.into_iter().find_map(|marker| {
         let at = find_last(text, marker)?;
-        let after = trim(&text[at + marker.len()..]);
+        let after = trim(from(text, at + marker.len()));
         (!after.is_empty()).then_some(after)
     })
 }

@@ -4,10 +4,10 @@
 use crate::Rule;
 use crate::calendar::{self, Day};
 use crate::equality::{Equal, Work, equal, equal_expressions, same_equation};
-use crate::expression::parse;
 use crate::form::{Form, form, is_mixed_number, is_name, strip};
 use crate::interval::{End, Interval, intervals};
 use crate::names::Name;
+use crate::parser::parse;
 use crate::token::{Kind, Token, Tokens, digest, same_text};
 use crate::units::{Unit, compound, measure};
 use crate::words::is_product;
@@ -58,9 +58,7 @@ fn same(a: Tokens<'_>, b: Tokens<'_>, depth: usize, work: &mut Work) -> Option<R
 
 fn same_form(a: &Form<'_>, b: &Form<'_>, depth: usize, work: &mut Work) -> Option<Rule> {
     match (a, b) {
-        (Form::Set(a), Form::Set(b)) => {
-            unordered(&distinct(a), &distinct(b), depth, work).then_some(Rule::Set)
-        }
+        (Form::Set(a), Form::Set(b)) => unordered(&distinct(a), &distinct(b), depth, work).then_some(Rule::Set),
         (Form::Set(set), Form::List { items, .. }) | (Form::List { items, .. }, Form::Set(set)) => {
             unordered(&distinct(set), items, depth, work).then_some(Rule::Set)
         }
@@ -87,9 +85,9 @@ fn same_form(a: &Form<'_>, b: &Form<'_>, depth: usize, work: &mut Work) -> Optio
                 .or_else(|| same_intervals(a, b, depth, work))
         }
         (Form::Chain { parts, relations }, other) | (other, Form::Chain { parts, relations })
-            if is_value(parts, relations, work) =>
+            if value_of(parts, relations, work).is_some() =>
         {
-            same_form(&form(parts[parts.len() - 1]), other, depth, work)
+            same_form(&form(value_of(parts, relations, work)?), other, depth, work)
         }
         (Form::Plain(a), Form::Plain(b)) => same_value(a, b, work),
         _ => same_intervals(a, b, depth, work),
@@ -106,10 +104,10 @@ fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
     let (unit_a, unit_b) = (Unit::of(left.unit), Unit::of(right.unit));
     let one_is_missing = unit_a.is_none() || unit_b.is_none();
     let same_units = unit_a.same_dimensions(&unit_b);
-    if (same_units || one_is_missing) && left.scale == right.scale && same_text(left.value, right.value) {
-        if !same_units || unit_a.same_sizes(&unit_b) {
-            return Some(Rule::Normal);
-        }
+    let converts = same_units && !unit_a.same_sizes(&unit_b);
+    let comparable = (same_units || one_is_missing) && left.scale == right.scale;
+    if comparable && !converts && same_text(left.value, right.value) {
+        return Some(Rule::Normal);
     }
     if !work.spend(a.len() + b.len()) {
         return None;
@@ -121,7 +119,7 @@ fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
     let (parts_a, parts_b) = (compound(a), compound(b));
     if parts_a.is_some() || parts_b.is_some() {
         let (left, right) = (whole(parts_a, left.value, unit_a)?, whole(parts_b, right.value, unit_b)?);
-        let equal = left.1.same_dimensions(&right.1) && equal_expressions(&left.0, &right.0).is_some();
+        let equal = left.1.same_dimensions(&right.1) && equal_expressions(&left.0, &right.0, work).is_some();
         return equal.then_some(Rule::Numeric);
     }
     if !(same_units || one_is_missing) {
@@ -129,14 +127,14 @@ fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
     }
     let scaled = |value: Tokens<'_>, scale: Option<&str>| Some(parse(value)?.scaled(scale.unwrap_or("1"), 1));
     let (mut value_a, mut value_b) = (scaled(left.value, left.scale)?, scaled(right.value, right.scale)?);
-    if same_units && !unit_a.same_sizes(&unit_b) {
+    if converts {
         (value_a, value_b) = (unit_a.apply(value_a), unit_b.apply(value_b));
     }
     let rule = |equal| match equal {
         Equal::Number => Rule::Numeric,
         Equal::Expression => Rule::Expression,
     };
-    if let Some(equal) = equal_expressions(&value_a, &value_b) {
+    if let Some(equal) = equal_expressions(&value_a, &value_b, work) {
         return Some(rule(equal));
     }
     // A percentage beside the fraction that it is.
@@ -147,7 +145,7 @@ fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
     } else {
         return None;
     }
-    equal_expressions(&value_a, &value_b).map(rule)
+    equal_expressions(&value_a, &value_b, work).map(rule)
 }
 
 /// `4 and 3/5` as `4 3/5`.
@@ -189,7 +187,8 @@ fn ordered(a: &[Tokens<'_>], b: &[Tokens<'_>], depth: usize, work: &mut Work) ->
 /// Whether each item has a partner of its own.
 fn unordered(a: &[Tokens<'_>], b: &[Tokens<'_>], depth: usize, work: &mut Work) -> bool {
     // In any order, so the sum of the items' digests is the same.
-    let total = |items: &[Tokens<'_>]| items.iter().fold(0u64, |total, item| total.wrapping_add(spread(digest(strip(item)))));
+    let total =
+        |items: &[Tokens<'_>]| items.iter().fold(0u64, |total, item| total.wrapping_add(spread(digest(strip(item)))));
     if a.len() != b.len() || a.iter().chain(b).any(|item| item.is_empty()) {
         return false;
     }
@@ -234,8 +233,8 @@ fn plus_minus(both: Tokens<'_>, other: &Form<'_>, depth: usize, work: &mut Work)
             let (plus_2, minus_2) = (signed(other, Name::Plus, Name::Minus), signed(other, Name::Minus, Name::Plus));
             unordered(&[&plus, &minus], &[&plus_2, &minus_2], depth, work)
         }
-        Form::Chain { parts, relations } if depth <= MAX_DEPTH && is_value(parts, relations, work) => {
-            return plus_minus(both, &form(parts[parts.len() - 1]), depth + 1, work);
+        Form::Chain { parts, relations } if depth <= MAX_DEPTH => {
+            return plus_minus(both, &form(value_of(parts, relations, work)?), depth + 1, work);
         }
         _ => false,
     };
@@ -255,12 +254,21 @@ fn signed<'a>(tokens: Tokens<'a>, plus_minus: Name, minus_plus: Name) -> Vec<Tok
     tokens
 }
 
-/// Whether a chain only gives a value a name, or works a number out: `x = 5`, `1 + 1 = 2`.
-fn is_value(parts: &[Tokens<'_>], relations: &[Name], work: &mut Work) -> bool {
-    let Some((last, before)) = parts.split_last() else { return false };
-    !last.is_empty()
-        && relations.iter().all(|relation| *relation == Name::Equals)
-        && before.iter().all(|part| is_name(part) || (!part.is_empty() && equal(part, last, work).is_some()))
+/// The value to which a chain only gives a name, or which it works out: `x = 5`, `5 = x`, `1 + 1 = 2`.
+fn value_of<'a>(parts: &[Tokens<'a>], relations: &[Name], work: &mut Work) -> Option<Tokens<'a>> {
+    let (last, before) = parts.split_last()?;
+    if last.is_empty() || !relations.iter().all(|relation| *relation == Name::Equals) {
+        return None;
+    }
+    match before {
+        [first] if is_name(last) && !is_name(first) && !first.is_empty() => Some(first),
+        _ => {
+            let mut named =
+                before.iter().all(|part| is_name(part) || (!part.is_empty() && equal(part, last, work).is_some()));
+            named &= !before.is_empty();
+            named.then_some(last)
+        }
+    }
 }
 
 fn same_relations(
@@ -333,7 +341,9 @@ fn joined_words(tokens: Tokens<'_>) -> Option<String> {
     for (at, token) in tokens.iter().enumerate() {
         let hyphen = token.name == Name::Minus
             && [at.wrapping_sub(1), at + 1].into_iter().all(|at| {
-                tokens.get(at).is_some_and(|word| word.kind == Kind::Word && word.text.len() > 2 && !is_product(word.text, true))
+                tokens
+                    .get(at)
+                    .is_some_and(|word| word.kind == Kind::Word && word.text.len() > 2 && !is_product(word.text, true))
             });
         if token.kind == Kind::Word {
             token.text.chars().for_each(|letter| joined.push(crate::characters::lower(letter)));
@@ -364,6 +374,7 @@ fn choice(tokens: Tokens<'_>) -> Option<u8> {
 /// Whether what follows an option's letter is its text, not more of a formula or another option.
 fn explains(rest: Tokens<'_>) -> bool {
     let starts = rest[0].spaced && rest[0].kind != Kind::Symbol && rest[0].name != Name::Cup;
-    let joins = rest.iter().any(|token| token.is_word(Name::And) || token.is_word(Name::Or) || token.name == Name::Comma);
+    let joins =
+        rest.iter().any(|token| token.is_word(Name::And) || token.is_word(Name::Or) || token.name == Name::Comma);
     starts && !joins
 }

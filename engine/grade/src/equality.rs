@@ -2,28 +2,33 @@
 //! Exact where both sides are rational; elsewhere approximate at sample points, within the rounding error.
 
 use crate::elementary::hypot;
-use crate::expression::{Expression, Node, parse};
+use crate::expression::{Expression, Node};
 use crate::modular::{self, Failure};
 use crate::numeric::{self, Approximate};
+use crate::parser::parse;
 use crate::token::Tokens;
 
 /// Points at which expressions with variables are compared.
-const SAMPLES: u64 = 4;
-/// Steps of one evaluation.
-const EXACT_STEPS: u32 = 40_000;
-const NUMERIC_STEPS: u32 = 12_000;
+const SAMPLES: u64 = 5;
 /// Largest rounding error, beside the value, at which a comparison still tells something.
 const MAX_RELATIVE_ERROR: f64 = 1e-7;
 
-/// Work left for one verdict, in tokens looked at.
+/// Work left for one verdict. No input can take more, so that none can hang a verdict, and no clock is needed.
 #[derive(Debug)]
-pub(crate) struct Work(pub(crate) u32);
+pub(crate) struct Work {
+    /// Tokens to look at.
+    pub(crate) tokens: u32,
+    /// Steps of evaluations, each about one multiplication.
+    pub(crate) steps: u32,
+}
 
 impl Work {
-    /// Takes work away; false when there is not enough left.
+    pub(crate) const ALL: Self = Self { tokens: 60_000, steps: 200_000 };
+
+    /// Takes tokens away; false when there are not enough left.
     pub(crate) fn spend(&mut self, tokens: usize) -> bool {
-        let left = self.0.checked_sub(tokens as u32 + 8);
-        self.0 = left.unwrap_or(0);
+        let left = self.tokens.checked_sub(tokens as u32 + 8);
+        self.tokens = left.unwrap_or(0);
         left.is_some()
     }
 }
@@ -42,19 +47,19 @@ pub(crate) fn equal(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Equ
     if !work.spend(a.len() + b.len()) {
         return None;
     }
-    equal_expressions(&parse(a)?, &parse(b)?)
+    equal_expressions(&parse(a)?, &parse(b)?, work)
 }
 
 /// Whether two expressions are equal.
-pub(crate) fn equal_expressions(a: &Expression, b: &Expression) -> Option<Equal> {
+pub(crate) fn equal_expressions(a: &Expression, b: &Expression, work: &mut Work) -> Option<Equal> {
     if let (Some(left), Some(right)) = (infinity(a), infinity(b)) {
         return (left == right).then_some(Equal::Number);
     }
     let kind = if is_plain(a) && is_plain(b) { Equal::Number } else { Equal::Expression };
-    match (modular::evaluate(a, 1, EXACT_STEPS), modular::evaluate(b, 1, EXACT_STEPS)) {
+    match (modular::evaluate(a, 1, &mut work.steps), modular::evaluate(b, 1, &mut work.steps)) {
         (Err(Failure::Undefined), _) | (_, Err(Failure::Undefined)) => None,
         (Ok(left), Ok(right)) => (left == right).then_some(kind),
-        _ => equal_numerically(a, b).then_some(kind),
+        _ => equal_numerically(a, b, work).then_some(kind),
     }
 }
 
@@ -73,8 +78,8 @@ pub(crate) fn same_equation(a: [Tokens<'_>; 2], b: [Tokens<'_>; 2], order: bool,
     }
     let (mut ratio, mut valid): (Option<Approximate>, u64) = (None, 0);
     for sample in 1..=SAMPLES {
-        let above = numeric::evaluate(&a, sample, NUMERIC_STEPS);
-        let below = numeric::evaluate(&b, sample, NUMERIC_STEPS);
+        let above = numeric::evaluate(&a, sample, &mut work.steps);
+        let below = numeric::evaluate(&b, sample, &mut work.steps);
         let (Some(above), Some(below)) = (above, below) else { continue };
         let Some(here) = below.inverse().map(|inverse| above.times(inverse)) else {
             return false;
@@ -88,23 +93,26 @@ pub(crate) fn same_equation(a: [Tokens<'_>; 2], b: [Tokens<'_>; 2], order: bool,
         ratio = Some(here);
         valid += 1;
     }
-    valid >= 3 && same_ratio_exactly(&a, &b) != Some(false)
+    valid >= 3 && same_ratio_exactly(&a, &b, work) != Some(false)
 }
 
 /// Whether the ratio is the same at two points, where both are rational.
-fn same_ratio_exactly(a: &Expression, b: &Expression) -> Option<bool> {
-    let at = |expression: &Expression, sample: u64| modular::evaluate(expression, sample, EXACT_STEPS).ok();
+fn same_ratio_exactly(a: &Expression, b: &Expression, work: &mut Work) -> Option<bool> {
+    let mut at = |expression: &Expression, sample: u64| modular::evaluate(expression, sample, &mut work.steps).ok();
     Some(modular::product(at(a, 1)?, at(b, 2)?) == modular::product(at(a, 2)?, at(b, 1)?))
 }
 
-fn equal_numerically(a: &Expression, b: &Expression) -> bool {
+fn equal_numerically(a: &Expression, b: &Expression, work: &mut Work) -> bool {
     let samples = if is_constant(a) && is_constant(b) { 1 } else { SAMPLES };
     let mut valid = 0;
     for sample in 1..=samples {
-        match (numeric::evaluate(a, sample, NUMERIC_STEPS), numeric::evaluate(b, sample, NUMERIC_STEPS)) {
+        let (left, right) =
+            (numeric::evaluate(a, sample, &mut work.steps), numeric::evaluate(b, sample, &mut work.steps));
+        match (left, right) {
             (Some(left), Some(right)) if agree(left, right) => valid += 1,
-            (None, None) => {}
-            _ => return false,
+            (Some(_), Some(_)) => return false,
+            // Not defined there, as a logarithm below zero.
+            _ => {}
         }
     }
     2 * valid > samples

@@ -1,7 +1,7 @@
 //! Takes the answer out of a whole response, and checks a response's shape.
 //! One pass over the text each; knows nothing about what an answer means.
 
-use crate::characters::trim;
+use crate::characters::{from, part, trim};
 
 const BOXED: &[u8] = b"\\boxed";
 
@@ -54,7 +54,8 @@ pub fn extract(response: &str) -> Option<(&str, Source)> {
     if let Some(answer) = statement(response) {
         return Some((answer, Source::Statement));
     }
-    let line = trim(trim(response).rsplit('\n').next()?);
+    let line = trim(response);
+    let line = trim(from(line, line.bytes().rposition(|byte| byte == b'\n').map_or(0, |at| at + 1)));
     if let Some(letter) = letter(line) {
         return Some((letter, Source::Choice));
     }
@@ -67,10 +68,10 @@ pub fn extract(response: &str) -> Option<(&str, Source)> {
 /// Text after the last `<answer>`, up to `</answer>` or the end, without surrounding white space.
 /// `None` when there is no tag.
 pub fn extract_answer(response: &str) -> Option<&str> {
-    let after = &response[find_last(response, "<answer>")? + "<answer>".len()..];
+    let after = from(response, find_last(response, "<answer>")? + "<answer>".len());
     let bytes = after.as_bytes();
     let end = (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"</answer>"));
-    Some(trim(&after[..end.unwrap_or(after.len())]))
+    Some(trim(part(after, 0, end.unwrap_or(after.len()))))
 }
 
 /// Content of the last `\boxed{...}` whose braces balance, without surrounding white space.
@@ -106,7 +107,7 @@ pub fn extract_boxed(response: &str) -> Option<&str> {
             _ => {}
         }
     }
-    (last.0 > 0).then(|| trim(&response[last.0..last.1]))
+    (last.0 > 0).then(|| trim(part(response, last.0, last.1)))
 }
 
 /// Whether a response is one `<think>...</think>` block, then one `<answer>...</answer>` block.
@@ -131,7 +132,15 @@ pub fn format_score(response: &str) -> bool {
 /// Where a text of ASCII characters, in any case, or of others stands last.
 pub(crate) fn find_last(text: &str, part: &str) -> Option<usize> {
     let bytes = text.as_bytes();
-    (0..bytes.len()).rev().find(|at| starts_with(&bytes[*at..], part))
+    let first = part.as_bytes().first()?.to_ascii_lowercase();
+    let mut left = bytes.len();
+    while let Some(at) = bytes.get(..left)?.iter().rposition(|byte| byte.to_ascii_lowercase() == first) {
+        if starts_with(bytes.get(at..)?, part) {
+            return Some(at);
+        }
+        left = at;
+    }
+    None
 }
 
 pub(crate) fn starts_with(bytes: &[u8], part: &str) -> bool {
@@ -141,41 +150,56 @@ pub(crate) fn starts_with(bytes: &[u8], part: &str) -> bool {
 /// What follows the last `answer is` or its like, up to the end of the sentence.
 fn statement(response: &str) -> Option<&str> {
     let bytes = response.as_bytes();
-    let start = (0..bytes.len()).rev().filter(|at| starts_with(&bytes[*at..], "answer")).find_map(|at| {
-        let mut at = at + "answer".len();
-        at += usize::from(starts_with(&bytes[at..], "s"));
+    let mut before = response;
+    let start = loop {
+        let found = find_last(before, "answer")?;
+        before = part(response, 0, found);
+        let mut at = found + "answer".len();
+        at += usize::from(starts_with(from(response, at).as_bytes(), "s"));
         at = skip_markup(bytes, at);
-        let word = ["is", "are", ":", "="].into_iter().find(|word| starts_with(&bytes[at..], word))?;
+        let rest = from(response, at).as_bytes();
+        let Some(word) = ["is", "are", ":", "="].into_iter().find(|word| starts_with(rest, word)) else { continue };
         at += word.len();
         let ends = word.len() == 1 || !bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
         at = skip_markup(bytes, at);
-        ends.then_some(if bytes.get(at) == Some(&b':') { skip_markup(bytes, at + 1) } else { at })
-    })?;
-    let line = &response[start..];
-    let line = trim(&line[..line.bytes().position(|byte| byte == b'\n').unwrap_or(line.len())]);
-    let ends = |at: usize| line.as_bytes()[at] == b'.' && line.as_bytes().get(at + 1).is_none_or(u8::is_ascii_whitespace);
-    let line = &line[..(0..line.len()).find(|at| ends(*at)).unwrap_or(line.len())];
-    let answer = trim(line.trim_end_matches(['*', '_']));
+        if ends {
+            break if bytes.get(at) == Some(&b':') { skip_markup(bytes, at + 1) } else { at };
+        }
+    };
+    let line = from(response, start);
+    let line = trim(part(line, 0, line.bytes().position(|byte| byte == b'\n').unwrap_or(line.len())));
+    let bytes = line.as_bytes();
+    let ends = |at: &usize| bytes[*at] == b'.' && bytes.get(at + 1).is_none_or(u8::is_ascii_whitespace);
+    let answer = unmarked(part(line, 0, (0..line.len()).find(ends).unwrap_or(line.len())), b"*_ ");
     (!answer.is_empty()).then_some(answer)
+}
+
+/// The text without these ASCII characters at its ends.
+fn unmarked<'text>(text: &'text str, marks: &[u8]) -> &'text str {
+    let plain = |byte: u8| !marks.contains(&byte);
+    let start = text.bytes().position(plain).unwrap_or(text.len());
+    part(text, start, text.bytes().rposition(plain).map_or(start, |at| at + 1))
 }
 
 /// The letter of a choice that makes up a line.
 fn letter(line: &str) -> Option<&str> {
-    let mut line = line.trim_start_matches('*');
+    let mut line = unmarked(line, b"*");
     for word in ["option", "choice"] {
         if starts_with(line.as_bytes(), word) {
-            line = &line[word.len()..];
+            line = from(line, word.len());
         }
     }
-    let letter = line.trim_matches(['*', '(', ')', '.', ':', '$', ' ']);
+    let letter = unmarked(line, b"*().:$ ");
     matches!(letter.as_bytes(), [b'A'..=b'J']).then_some(letter)
 }
 
 /// What stands between the last two dollar signs, or pairs of them.
 fn formula(line: &str) -> Option<&str> {
-    let line = line.trim_end_matches(['.', ' ', '*']).strip_suffix('$')?.trim_end_matches('$');
-    let start = line.bytes().rposition(|byte| byte == b'$')? + 1;
-    let formula = trim(&line[start..]);
+    let line = unmarked(line, b"*. ");
+    let inner = unmarked(line, b"$");
+    let start = inner.bytes().rposition(|byte| byte == b'$').map(|at| at + 1);
+    let start = start.or(line.starts_with('$').then_some(0)).filter(|_| line.ends_with('$'))?;
+    let formula = trim(from(inner, start));
     (!formula.is_empty()).then_some(formula)
 }
 
@@ -193,7 +217,7 @@ fn number(response: &str) -> Option<&str> {
     }
     let signed = start > 0 && bytes[start - 1] == b'-' && !(start > 1 && bytes[start - 2].is_ascii_alphanumeric());
     let percent = usize::from(bytes.get(last + 1) == Some(&b'%'));
-    Some(&response[start - usize::from(signed)..=last + percent])
+    Some(part(response, start - usize::from(signed), last + percent + 1))
 }
 
 fn skip_white_space(bytes: &[u8], mut at: usize) -> usize {
@@ -271,6 +295,7 @@ mod tests {
             ("A is right: 5", Some(("5", Number))),
             ("Hence $x = 3$ and $y = 4$.", Some(("y = 4", Formula))),
             ("$$x^2$$", Some(("x^2", Formula))),
+            ("It costs 5$", Some(("5", Number))),
             ("so we get -1,234.5%!", Some(("-1,234.5%", Number))),
             ("from 3-5", Some(("5", Number))),
             ("it is 3/4.", Some(("3/4", Number))),

@@ -39,11 +39,19 @@ pub(crate) enum Form<'a> {
 
 /// The form of an answer.
 pub(crate) fn form(tokens: Tokens<'_>) -> Form<'_> {
-    let tokens = match strip(tokens) {
+    let mut tokens = match strip(tokens) {
         // `x \in S` is S.
         [_, member, set @ ..] if member.name == Name::In && !set.is_empty() => set,
         tokens => tokens,
     };
+    // Brackets around one thing mean nothing.
+    for _ in 0..MAX_LAYERS {
+        let around = matches!(tokens, [first, ..] if matches!(first.name, Name::Open | Name::OpenSquare));
+        match enclosed(tokens).filter(|_| around) {
+            Some(inside) if !inside.is_empty() && items(inside).len() == 1 => tokens = strip(inside),
+            _ => break,
+        }
+    }
     if let [only] = tokens
         && only.name == Name::EmptySet
     {
@@ -58,7 +66,7 @@ pub(crate) fn form(tokens: Tokens<'_>) -> Form<'_> {
             return matrix(tokens[0].text, inside).unwrap_or(Form::Plain(tokens));
         }
         let items = items(inside);
-        if items.len() > 1 || open == Name::OpenSquare {
+        if items.len() > 1 {
             return Form::Sequence { brackets: (open, close), items };
         }
     }
@@ -67,13 +75,13 @@ pub(crate) fn form(tokens: Tokens<'_>) -> Form<'_> {
         return Form::Union(unions);
     }
     match tokens {
-        [reals] if is_reals(reals) => return Form::RealsWithout(&[]),
+        [reals] if is_reals(reals) => Form::RealsWithout(&[]),
         [reals, minus, set @ ..]
             if is_reals(reals)
                 && matches!(minus.name, Name::Setminus | Name::Minus)
                 && set.first().is_some_and(|token| token.name == Name::OpenSet) =>
         {
-            return Form::RealsWithout(set);
+            Form::RealsWithout(set)
         }
         _ => inner_form(tokens),
     }
@@ -113,7 +121,8 @@ fn inner_form(tokens: Tokens<'_>) -> Form<'_> {
     }
     let ratio = split(tokens, |tokens, at| {
         let is_number = |at: usize| tokens.get(at).is_some_and(Token::is_number);
-        tokens[at].name == Name::Colon || (tokens[at].is_word(Name::To) && is_number(at.wrapping_sub(1)) && is_number(at + 1))
+        tokens[at].name == Name::Colon
+            || (tokens[at].is_word(Name::To) && is_number(at.wrapping_sub(1)) && is_number(at + 1))
     });
     if ratio.len() > 1 && ratio.iter().all(|part| !part.is_empty()) {
         return Form::Ratio(ratio);
@@ -249,7 +258,9 @@ pub(crate) fn is_name(tokens: Tokens<'_>) -> bool {
     let mut after_letter = false;
     for token in tokens {
         let fits = match token.name {
-            Name::Open | Name::Close | Name::Under | Name::OpenGroup | Name::CloseGroup | Name::Prime | Name::Comma => true,
+            Name::Open | Name::Close | Name::Under | Name::OpenGroup | Name::CloseGroup | Name::Prime | Name::Comma => {
+                true
+            }
             Name::Letter | Name::Mark | Name::Pi => true,
             _ => token.kind == Kind::Word || (token.is_number() && after_letter),
         };

@@ -1,6 +1,7 @@
 //! Sets of real numbers as intervals: brackets, unions, inequalities in one variable, the reals without points.
 //! Reads them off the form; ends are compared by the caller's rule.
 
+use crate::characters::is_longer;
 use crate::form::{Form, form};
 use crate::names::Name;
 use crate::token::{Kind, Tokens, same_text};
@@ -114,7 +115,7 @@ fn inequality<'a>(parts: &[Tokens<'a>], relations: &[Name]) -> Option<Vec<Interv
 
 fn is_variable(tokens: Tokens<'_>) -> bool {
     match tokens {
-        [only] => only.name == Name::Letter || (only.kind == Kind::Word && only.text.chars().nth(1).is_none()),
+        [only] => only.name == Name::Letter || (only.kind == Kind::Word && !is_longer(only.text, 1)),
         _ => false,
     }
 }

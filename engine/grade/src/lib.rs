@@ -24,11 +24,13 @@ mod functions;
 #[cfg(feature = "mathruler")]
 mod grader;
 mod interval;
+mod lexer;
 #[cfg(feature = "mathruler")]
 mod mathruler;
 mod modular;
 mod names;
 mod numeric;
+mod parser;
 mod token;
 mod units;
 mod words;
@@ -42,15 +44,14 @@ pub use grader::{Grader, UnknownGrader};
 
 use characters::{same_but_case, to_latex, trim};
 use equality::Work;
-use token::{Tokens, tokenize};
+use lexer::tokenize;
+use token::Tokens;
 
 /// Version of the rules; part of every cache key that depends on grading.
 pub const VERSION: u32 = 2;
 
 /// Longer texts are compared as text only.
 const MAX_LENGTH: usize = 13_000;
-/// Tokens that one verdict may look at.
-const WORK: u32 = 60_000;
 /// Characters of an answer and of a normal form that a verdict shows.
 const MAX_SHOWN: usize = 200;
 
@@ -150,7 +151,7 @@ pub struct Verdict {
 /// percentage equals its fraction; a list without brackets has no order. Decimals must be equal, not close: values that
 /// are not rational are compared within their rounding error, below 1e-7 of the value.
 pub fn grade(prediction: &str, truth: &str, mode: Mode) -> Verdict {
-    let (answer, truth) = (answer_of(prediction, mode), trim(truth));
+    let (answer, truth) = (graded(prediction, mode), trim(truth));
     let rule = decide(answer, truth);
     Verdict {
         correct: rule != Rule::None,
@@ -164,14 +165,20 @@ pub fn grade(prediction: &str, truth: &str, mode: Mode) -> Verdict {
 
 /// The rule by which a prediction gives the same answer as the truth: [`grade`] without the texts that explain it.
 pub fn rule(prediction: &str, truth: &str, mode: Mode) -> Rule {
-    decide(answer_of(prediction, mode), trim(truth))
+    decide(graded(prediction, mode), trim(truth))
 }
 
-fn answer_of(prediction: &str, mode: Mode) -> &str {
+/// The answer that is graded; empty when there is none.
+fn graded(prediction: &str, mode: Mode) -> &str {
     match mode {
         Mode::Answer => trim(prediction),
-        Mode::Response => extract(prediction).map_or("", |(answer, _)| answer),
+        Mode::Response => answer_of(prediction).unwrap_or_default(),
     }
+}
+
+/// The answer that a whole response gives.
+fn answer_of(response: &str) -> Option<&str> {
+    extract(response).map(|(answer, _)| answer)
 }
 
 fn decide(prediction: &str, truth: &str) -> Rule {
@@ -187,7 +194,7 @@ fn decide(prediction: &str, truth: &str) -> Rule {
     if same_but_case(prediction, truth) {
         return Rule::Exact;
     }
-    let mut work = Work(WORK);
+    let mut work = Work::ALL;
     let truth = to_latex(truth);
     let truth = tokenize(&truth);
     if let Some(rule) = compared(prediction, &truth, &mut work) {
@@ -206,17 +213,14 @@ fn shown(text: &str) -> String {
     text.chars().take(MAX_SHOWN).collect()
 }
 
-/// The rendered tokens; of a text too long to be read, the text itself.
+/// The rendered tokens of what a verdict has room for.
 fn normal_form(text: &str) -> String {
-    if text.len() > MAX_LENGTH {
-        return shown(text);
-    }
-    let latex = to_latex(text);
+    // Where a text is cut, the form is cut too.
+    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= 8 * MAX_SHOWN).last().unwrap_or(0);
+    let latex = to_latex(if text.len() <= 8 * MAX_SHOWN { text } else { characters::part(text, 0, end) });
     let tokens = tokenize(&latex);
     let tokens = form::strip(&tokens);
-    // A token is at least one character of the line.
-    let line = token::render(&tokens[..tokens.len().min(MAX_SHOWN)]);
-    shown(if tokens.is_empty() { text } else { &line })
+    if tokens.is_empty() { shown(text) } else { shown(&token::render(tokens)) }
 }
 
 #[cfg(test)]

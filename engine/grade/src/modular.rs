@@ -2,7 +2,6 @@
 //! equal expressions but for a chance of about 1 in 2^120, and no number grows. Knows +, -, *, /, integer powers,
 //! factorials and finite sums; pi and e are points like variables, being algebraically independent as far as known.
 
-
 use crate::expression::{Expression, Node, NodeId};
 use crate::functions::Function;
 
@@ -30,11 +29,11 @@ pub(crate) struct Modular<'expression> {
     expression: &'expression Expression,
     bound: Vec<(u64, i64)>,
     sample: u64,
-    steps: u32,
+    steps: &'expression mut u32,
 }
 
-/// The value of an expression modulo both primes, its variables at the point `sample`.
-pub(crate) fn evaluate(expression: &Expression, sample: u64, steps: u32) -> Result<Residues, Failure> {
+/// The value of an expression modulo both primes, its variables at the point `sample`. Takes the steps that it needs.
+pub(crate) fn evaluate(expression: &Expression, sample: u64, steps: &mut u32) -> Result<Residues, Failure> {
     let mut modular = Modular { expression, bound: Vec::new(), sample, steps };
     modular.value(expression.root)
 }
@@ -103,7 +102,7 @@ impl Modular<'_> {
     }
 
     fn spend(&mut self, steps: u32) -> Result<(), Failure> {
-        self.steps = self.steps.checked_sub(steps).ok_or(Failure::Unsupported)?;
+        *self.steps = self.steps.checked_sub(steps).ok_or(Failure::Unsupported)?;
         Ok(())
     }
 
@@ -159,7 +158,7 @@ impl Modular<'_> {
 
     /// The value as an integer, where it is one and small.
     fn integer(&mut self, id: NodeId) -> Option<i64> {
-        self.steps = self.steps.checked_sub(1)?;
+        *self.steps = self.steps.checked_sub(1)?;
         let expression = self.expression;
         match expression.nodes.get(id)? {
             Node::Number(text) => text.bytes().try_fold(0i64, |total, digit| {
@@ -198,7 +197,9 @@ impl Modular<'_> {
                     let known = total.unwrap_or(next);
                     total = Some(match function {
                         Function::Gcd => greatest_common_divisor(known, next)?,
-                        Function::Lcm => (known / greatest_common_divisor(known, next)?).checked_mul(next)?.checked_abs()?,
+                        Function::Lcm => {
+                            (known / greatest_common_divisor(known, next)?).checked_mul(next)?.checked_abs()?
+                        }
                         Function::Min => known.min(next),
                         Function::Max => known.max(next),
                         Function::Abs | Function::Floor | Function::Ceil if arguments.len() > 1 => return None,

@@ -1,7 +1,6 @@
 //! Approximate complex values with a bound on their rounding error, for what is not rational: roots, powers,
 //! elementary functions. Knows one point at a time; an overflow or a pole has no value.
 
-
 use crate::elementary::{atan2, decimal, exp, hypot, ln, sin_cos};
 use crate::expression::{Expression, Node, NodeId};
 use crate::functions::Function;
@@ -22,7 +21,7 @@ pub(crate) struct Approximate {
 }
 
 /// The value at the sample point `sample`, if it has one.
-pub(crate) fn evaluate(expression: &Expression, sample: u64, steps: u32) -> Option<Approximate> {
+pub(crate) fn evaluate(expression: &Expression, sample: u64, steps: &mut u32) -> Option<Approximate> {
     let mut numeric = Numeric { expression, sample, bound: Vec::new(), steps };
     numeric.value(expression.root)
 }
@@ -31,14 +30,20 @@ struct Numeric<'expression> {
     expression: &'expression Expression,
     sample: u64,
     bound: Vec<(u64, f64)>,
-    steps: u32,
+    steps: &'expression mut u32,
 }
 
 impl Numeric<'_> {
     fn value(&mut self, id: NodeId) -> Option<Approximate> {
-        self.steps = self.steps.checked_sub(1)?;
         let expression = self.expression;
-        let value = match expression.nodes.get(id)? {
+        let node = expression.nodes.get(id)?;
+        // A step is about one multiplication.
+        self.spend(match node {
+            Node::Number(text) => text.len() as u32,
+            Node::Power(..) | Node::Root(..) | Node::Call(..) => 32,
+            _ => 1,
+        })?;
+        let value = match node {
             Node::Number(text) => {
                 let (value, error) = decimal(text);
                 real(value, error)
@@ -85,6 +90,11 @@ impl Numeric<'_> {
         value.finite()
     }
 
+    fn spend(&mut self, steps: u32) -> Option<()> {
+        *self.steps = self.steps.checked_sub(steps)?;
+        Some(())
+    }
+
     /// Away from zero, of either sign, no integer.
     fn variable(&self, name: u64) -> f64 {
         if let Some((_, value)) = self.bound.iter().rev().find(|(bound, _)| *bound == name) {
@@ -93,11 +103,12 @@ impl Numeric<'_> {
         let bits = point(name, self.sample);
         let size = 0.35 + 2.0 * ((bits >> 12) as f64 / (1u64 << 52) as f64);
         // The first samples are positive: what is meant for lengths and counts is defined there.
-        if self.sample > 2 && bits & 1 == 1 { -size } else { size }
+        if self.sample > 3 && bits & 1 == 1 { -size } else { size }
     }
 
     fn factorial(&mut self, argument: NodeId) -> Option<Approximate> {
         let count = self.value(argument)?.integer().filter(|count| (0.0..=170.0).contains(count))?;
+        self.spend(count as u32)?;
         let value = (1..=count as u32).fold(1.0, |total, factor| total * f64::from(factor));
         Some(real(value, value * count * EPSILON))
     }
@@ -142,7 +153,10 @@ fn call(function: Function, first: Approximate, second: Option<Approximate>) -> 
             }
         }
         Function::Exp => first.exponential(),
+        // Of real numbers, as in answers: `2 ln x` is `ln x^2` where both are.
+        Function::Ln if first.im == 0.0 && first.re < 0.0 => None,
         Function::Ln => first.logarithm(),
+        Function::Log if second?.im == 0.0 && second?.re < 0.0 => None,
         Function::Log => quotient(second?.logarithm()?, first.logarithm()?),
         Function::Abs => Some(real(first.modulus(), first.error + first.modulus() * EPSILON)),
         Function::Floor => first.floor(),

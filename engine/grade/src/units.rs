@@ -1,8 +1,10 @@
 //! A measure: a value with a unit after it. Splits the two, gives each unit one name, and knows how units of one
 //! dimension convert, by exact decimals.
 
-use crate::expression::{Expression, parse};
+use crate::characters::{is_longer, part};
+use crate::expression::Expression;
 use crate::names::Name;
+use crate::parser::parse;
 use crate::token::{Kind, Token, Tokens, digest};
 use crate::words::is_product;
 
@@ -124,19 +126,21 @@ fn starts_unit(tokens: Tokens<'_>, at: usize) -> bool {
         name if name.is_function_or_constant() => return false,
         _ => {}
     }
-    if token.text.chars().nth(1).is_none() {
+    if !is_longer(token.text, 1) {
         return token.spaced && token.name.is_unit();
     }
     unit_name(token).is_unit()
         || (token.spaced && !is_product(token.text, true))
-        || (token.text.chars().nth(3).is_some() && !is_product(token.text, false))
+        || (is_longer(token.text, 3) && !is_product(token.text, false))
 }
 
 /// Whether it may be a part of a unit.
 fn belongs(token: &Token<'_>) -> bool {
     match token.name {
         Name::And | Name::Or => false,
-        Name::OpenGroup | Name::CloseGroup | Name::Open | Name::Close | Name::Dot | Name::Percent | Name::Degree => true,
+        Name::OpenGroup | Name::CloseGroup | Name::Open | Name::Close | Name::Dot | Name::Percent | Name::Degree => {
+            true
+        }
         Name::Power | Name::Slash | Name::Times | Name::Minus => true,
         _ => matches!(token.kind, Kind::Word | Kind::Number),
     }
@@ -152,8 +156,11 @@ fn unit_name(token: &Token<'_>) -> Name {
 }
 
 fn singular(word: &str) -> Option<&str> {
-    let stem = word.strip_suffix(['s', 'S'])?;
-    (stem.len() > 1 && !stem.ends_with(['s', 'S'])).then_some(stem)
+    match word.as_bytes() {
+        [_, .., b's' | b'S', b's' | b'S'] => None,
+        [_, _, .., b's' | b'S'] => Some(part(word, 0, word.len() - 1)),
+        _ => None,
+    }
 }
 
 impl Unit {
@@ -222,9 +229,11 @@ impl Unit {
 
     pub(crate) fn same_dimensions(&self, other: &Self) -> bool {
         let all = self.dimensions.len() + other.dimensions.len() <= 24;
-        all && self.dimensions.iter().chain(&other.dimensions).all(|(dimension, _)| {
-            self.power_of(*dimension) == other.power_of(*dimension)
-        })
+        all && self
+            .dimensions
+            .iter()
+            .chain(&other.dimensions)
+            .all(|(dimension, _)| self.power_of(*dimension) == other.power_of(*dimension))
     }
 
     pub(crate) fn same_sizes(&self, other: &Self) -> bool {
@@ -240,8 +249,9 @@ impl Unit {
 #[cfg(test)]
 mod tests {
     use super::{SCALES, Unit, compound, measure};
+    use crate::lexer::tokenize;
     use crate::names::Name;
-    use crate::token::{render, tokenize};
+    use crate::token::render;
 
     #[test]
     fn every_unit_has_a_size() {

@@ -1,7 +1,7 @@
 //! Runs of letters in a formula: a product of variables, a function's name, or a word.
 //! Decides by spelling alone; a word makes the whole no formula.
 
-
+use crate::characters::{from, part};
 use crate::names::Name;
 use crate::token::{Kind, Token, Tokens};
 
@@ -31,16 +31,17 @@ fn push_letters<'text>(token: &Token<'text>, alone: bool, split: &mut Vec<Token<
     // A function's name may end a run: `xsin(x)`.
     let names = ["sqrt", "sin", "cos", "tan", "log", "ln", "pi"];
     let length = names.iter().find(|name| token.text.ends_with(**name)).map_or(0, |name| name.len());
-    let (letters, name) = token.text.split_at(token.text.len() - length);
+    let letters = part(token.text, 0, token.text.len() - length);
+    let name = from(token.text, letters.len());
     if !is_product(letters, alone && name.is_empty()) {
         return None;
     }
     let mut rest = letters;
     let mut spaced = token.spaced;
     while let Some(letter) = rest.chars().next() {
-        let (text, after) = rest.split_at(letter.len_utf8());
+        let text = part(rest, 0, letter.len_utf8());
         split.push(Token { kind: Kind::Word, name: Name::None, text, spaced });
-        (rest, spaced) = (after, false);
+        (rest, spaced) = (from(rest, letter.len_utf8()), false);
     }
     if !name.is_empty() {
         split.push(Token { spaced, ..Token::new(Kind::Word, name) });

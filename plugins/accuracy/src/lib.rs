@@ -1,7 +1,14 @@
 //! The reward `accuracy`: whether a response gives the right answer, by the rules with which the engine grades evaluations.
 
-use ruminate_grade::{Mode, grade};
+#[cfg(target_arch = "wasm32")]
+mod memory;
+
+use ruminate_grade::{Mode, Rule, rule};
 use ruminate_plugin::{Column, Reward, Row, Score};
+
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static MEMORY: memory::Memory = memory::Memory::new();
 
 ruminate_plugin::options! {
     /// scores 1 for a response whose answer equals the truth, else 0
@@ -12,7 +19,7 @@ ruminate_plugin::options! {
         /// the field that holds the truth
         #[rule(not_empty())]
         answer: String = "answer",
-        /// whether `field` holds a whole response, whose last `<answer>` or `\boxed{}` counts, or a bare answer
+        /// whether `field` holds a whole response, of which the last `<answer>`, `\boxed{}` or `answer is` counts, or a bare answer
         #[rule(one_of(&["response", "answer"]))]
         mode: String = "response",
     }
@@ -34,8 +41,8 @@ impl Reward for Accuracy {
         let mode = if self.mode == "answer" { Mode::Answer } else { Mode::Response };
         // No response is a wrong one; no truth is an error.
         let response: Option<&str> = row.get(&self.field)?;
-        let verdict = grade(response.unwrap_or_default(), row.text(&self.answer)?, mode);
-        Ok(Score::new(f64::from(u8::from(verdict.correct))).note(verdict.rule.as_str()))
+        let rule = rule(response.unwrap_or_default(), row.text(&self.answer)?, mode);
+        Ok(Score::new(f64::from(u8::from(rule != Rule::None))).note(rule.as_str()))
     }
 }
 
@@ -59,7 +66,8 @@ mod tests {
         let response = "<think>half of it</think> <answer>\\frac{1}{2}</answer>";
         assert_eq!(score("{}", response, "0.5"), (1.0, "numeric".to_owned()));
         assert_eq!(score("{}", response, "1/3").0, 0.0);
-        assert_eq!(score("{}", "no tag: 0.5", "0.5"), (0.0, "none".to_owned()));
+        assert_eq!(score("{}", "no tag: 0.5", "1/2"), (1.0, "numeric".to_owned()));
+        assert_eq!(score("{}", "<think>no answer: 0.5", "0.5"), (0.0, "none".to_owned()));
         assert_eq!(score(r#"{"mode": "answer"}"#, "0.5", "1/2").0, 1.0);
     }
 
