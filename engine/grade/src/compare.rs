@@ -321,7 +321,8 @@ fn same_end(a: End<'_>, b: End<'_>, depth: usize, work: &mut Work) -> bool {
     }
 }
 
-/// Text that differs in its spaces, a hyphen or an article only: `forest green`, `forestgreen`, `the forest-green`; yes and true.
+/// Text that differs in its spaces, a hyphen or an article only: `forest green`, `forestgreen`, `the forest-green`; or
+/// yes and true.
 fn same_words(a: Tokens<'_>, b: Tokens<'_>) -> bool {
     let truth = |tokens: Tokens<'_>| matches!(tokens, [only] if matches!(only.name, Name::Yes | Name::No));
     if truth(a) && truth(b) {

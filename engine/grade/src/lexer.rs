@@ -6,7 +6,7 @@ use crate::extract::find_last;
 use crate::names::Name;
 use crate::token::{Kind, Token};
 
-/// The tokens of a text of which [`to_latex`](crate::characters::to_latex) has rewritten the characters, with layout taken away.
+/// The tokens of a text, with layout taken away. [`to_latex`](crate::characters::to_latex) has rewritten its characters.
 pub(crate) fn tokenize(latex: &str) -> Vec<Token<'_>> {
     let mut text = trim(latex);
     // Markdown's bold; inside an expression `**` is a power.

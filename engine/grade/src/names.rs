@@ -19,7 +19,8 @@ macro_rules! names {
 names! {
     // No meaning of its own: a variable, a word of prose, a sign that is not known.
     None ""
-    Open "( \\lparen" OpenSquare "[ \\lbrack" OpenGroup "{" OpenSet "\\{ \\lbrace" OpenFloor "\\lfloor" OpenCeil "\\lceil"
+    Open "( \\lparen" OpenSquare "[ \\lbrack" OpenGroup "{" OpenSet "\\{ \\lbrace" OpenFloor "\\lfloor" OpenCeil
+    "\\lceil"
     Begin "\\begin"
     Close ") \\rparen" CloseSquare "] \\rbrack" CloseGroup "}" CloseSet "\\} \\rbrace" CloseFloor "\\rfloor"
     CloseCeil "\\rceil" End "\\end"
@@ -39,13 +40,18 @@ names! {
     Arcsin "\\arcsin arcsin asin" Arccos "\\arccos arccos acos" Arctan "\\arctan arctan atan" Sinh "\\sinh sinh"
     Cosh "\\cosh cosh" Tanh "\\tanh tanh" Exp "\\exp exp" Ln "\\ln ln" Log "\\log log \\lg lg" Abs "abs" Floor "floor"
     Ceil "ceil" BinomialOf "ncr" Gcd "\\gcd gcd" Lcm "lcm" Min "\\min" Max "\\max max"
-    Letter "\\alpha \\beta \\gamma \\delta \\epsilon \\zeta \\eta \\theta \\iota \\kappa \\lambda \\mu \\nu \\xi \\rho \\sigma \\tau \\upsilon \\phi \\chi \\psi \\omega \\Gamma \\Delta \\Theta \\Lambda \\Xi \\Pi \\Sigma \\Upsilon \\Phi \\Psi \\Omega \\ell \\hbar"
+    Letter "\\alpha \\beta \\gamma \\delta \\epsilon \\zeta \\eta \\theta \\iota \\kappa \\lambda \\mu \\nu \\xi \
+        \\rho \\sigma \\tau \\upsilon \\phi \\chi \\psi \\omega \\Gamma \\Delta \\Theta \\Lambda \\Xi \\Pi \\Sigma \
+        \\Upsilon \\Phi \\Psi \\Omega \\ell \\hbar"
     // Marks of a name: `\angle ABC`.
     Mark "\\angle \\triangle \\overline \\overrightarrow \\vec \\measuredangle \\widehat \\hat \\bar"
     // Commands that are layout, alone or with their group, and the delimiters of mathematics.
-    Layout "\\big \\Big \\bigg \\Bigg \\bigl \\bigr \\Bigl \\Bigr \\biggl \\biggr \\middle \\displaystyle \\textstyle \\scriptstyle \\limits \\nolimits \\bf \\rm \\it \\sf \\cal \\tt \\bold \\centering \\nonumber \\notag \\hfill \\quad \\qquad \\! \\, \\; \\: \\> \\/ \\space \\thinspace \\strut"
+    Layout "\\big \\Big \\bigg \\Bigg \\bigl \\bigr \\Bigl \\Bigr \\biggl \\biggr \\middle \\displaystyle \
+        \\textstyle \\scriptstyle \\limits \\nolimits \\bf \\rm \\it \\sf \\cal \\tt \\bold \\centering \\nonumber \
+        \\notag \\hfill \\quad \\qquad \\! \\, \\; \\: \\> \\/ \\space \\thinspace \\strut"
     Side "\\left \\right"
-    Wrapper "\\mathbf \\mathit \\mathsf \\mathtt \\mathbb \\mathcal \\boldsymbol \\bm \\hbox \\operatorname \\underline \\boxed \\fbox \\emph \\mathnormal \\mathop \\pmb \\ensuremath"
+    Wrapper "\\mathbf \\mathit \\mathsf \\mathtt \\mathbb \\mathcal \\boldsymbol \\bm \\hbox \\operatorname \
+        \\underline \\boxed \\fbox \\emph \\mathnormal \\mathop \\pmb \\ensuremath"
     Text "\\text \\textbf \\textit \\textrm \\textsf \\texttt \\textnormal \\textsc \\mbox \\mathrm"
     Dropped "\\phantom \\hphantom \\vphantom \\color \\hspace \\vspace \\label \\tag"
     Delimiter "$ ` \\$ \\( \\) \\[ \\]"
@@ -61,7 +67,8 @@ names! {
     Second "s second" Minute "min minute" Hour "h hr hour" Day "day" Week "week" Month "month" Year "year yr"
     Gram "g gram gramme" Kilogram "kg kilogram" Milligram "mg milligram" Pound "lb pound" Ounce "oz ounce"
     Litre "l liter litre" Millilitre "ml milliliter millilitre" Dollar "dollar buck" Cent "cent" Euro "euro"
-    Percent "% \\% percent pct" Degree "\\degree \\degrees \\textdegree degree degrees deg" Joule "j joule" Newton "n newton"
+    Percent "% \\% percent pct" Degree "\\degree \\degrees \\textdegree degree degrees deg"
+    Joule "j joule" Newton "n newton"
     Watt "w watt" Volt "v volt" Kelvin "k kelvin" Celsius "c celsius" Fahrenheit "f fahrenheit" Hertz "hz hertz"
     Pascal "pa pascal" Unit "unit" Square "square sq" Cubic "cubic cu"
     // Units that convert to no others.

@@ -1,5 +1,5 @@
-//! The memory of the component: lists of free blocks by powers of two, which are 5 KB less than the allocator of the standard
-//! library. A plugin lives for a batch, so nothing is given back to the engine before.
+//! The memory of the component: lists of free blocks by powers of two, which are 5 KB less than the allocator of the
+//! standard library. A plugin lives for a batch, so nothing is given back to the engine before.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
@@ -35,8 +35,8 @@ fn class(layout: Layout) -> usize {
     (usize::BITS - (size - 1).leading_zeros()) as usize
 }
 
-// SAFETY: a block is 2^class bytes, at least as large and as aligned as its layout, and in one place at a time: in use, in the
-// list of its class, or in the bytes between `start` and `end`, which `memory_grow` gave to no one else.
+// SAFETY: a block is 2^class bytes, at least as large and as aligned as its layout, and in one place at a time: in use,
+// in the list of its class, or in the bytes between `start` and `end`, which `memory_grow` gave to no one else.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: there is one thread, and no call of this is within another.
