@@ -13,7 +13,7 @@ pub(super) fn to_text(latex: &str) -> Option<String> {
 }
 
 /// What Python's recursion limit leaves for nested constructs, in frames.
-const FRAMES: u32 = 985;
+const FRAMES: u32 = 991;
 
 /// A piece of LaTeX.
 enum Node {

@@ -52,9 +52,9 @@ impl Renderer {
                 text
             }
             Node::Macro { name, arguments, .. } => {
-                self.frames += 3;
+                self.frames += 2;
                 let text = self.macro_text(name, arguments.as_deref().unwrap_or_default())?;
-                self.frames -= 3;
+                self.frames -= 2;
                 text
             }
             Node::Environment { name, body } => self.environment(name, body)?,
@@ -137,30 +137,40 @@ impl Renderer {
         }
     }
 
+    /// All arguments' texts; reading each takes `frames` more.
+    fn texts(&mut self, arguments: &[Option<Node>], frames: u32) -> Option<Vec<String>> {
+        self.frames += frames;
+        let texts = arguments.iter().map(|one| self.argument(one.as_ref())).collect();
+        self.frames -= frames;
+        texts
+    }
+
     fn macro_text(&mut self, name: &str, arguments: &[Option<Node>]) -> Option<String> {
         let Some(known) = macros::find(name) else { return Some(String::new()) };
         let argument = |at: usize| arguments.get(at).and_then(Option::as_ref);
         match &known.text {
             Text::Drop => Some(String::new()),
             Text::Plain(text) => Some(text.clone()),
-            Text::Arguments => arguments.iter().map(|one| self.argument(one.as_ref())).collect(),
+            Text::Arguments => self.texts(arguments, 1).map(|texts| texts.concat()),
             Text::Pattern(pattern) => {
-                self.frames += 2;
-                let texts = arguments.iter().map(|one| self.argument(one.as_ref())).collect::<Option<Vec<_>>>()?;
-                self.frames -= 2;
+                let texts = self.texts(arguments, if pattern.contains("%(") { 3 } else { 2 })?;
                 fill(pattern, &texts)
             }
             Text::Accent(accent) => {
+                self.frames += 3;
                 let text = match argument(0) {
                     Some(node) => self.list(std::iter::once(node))?,
                     // An accent over nothing: over a space, which the reference then strips in one of its ways only.
                     None => " ".to_owned(),
                 };
+                self.frames -= 3;
                 let text = if arguments.is_empty() { text.as_str() } else { strip(&text) };
                 Some(text.chars().map(|letter| accented(letter, *accent)).collect())
             }
             Text::Style(style) => {
+                self.frames += 3;
                 let text = self.argument(argument(0))?;
+                self.frames -= 3;
                 Some(text.chars().map(|letter| styled(letter, style)).collect())
             }
             Text::Special => self.special(name, arguments),

@@ -22,7 +22,7 @@ pub(super) fn evaluate(tokens: &[Token]) -> Result<Node, Stop> {
 }
 
 /// Operations in one expression: a longer chain is too deep for Python.
-const MAX_OPERATIONS: u32 = 2_900;
+const MAX_OPERATIONS: u32 = 2_960;
 /// Terms and, squared, words of numbers that all results together may have.
 const MAX_WORK: u64 = 15_000;
 
@@ -144,13 +144,21 @@ impl Evaluation<'_> {
     }
 
     fn factor(&mut self) -> Result<Value, Stop> {
-        let negative = self.take("-");
-        if !negative && !self.take("+") {
-            return self.power();
+        let (mut negative, mut signs) = (false, 0);
+        loop {
+            match () {
+                () if self.take("-") => negative = !negative,
+                () if self.take("+") => {}
+                () => break,
+            }
+            signs += 1;
+            self.operation()?;
         }
-        self.enter()?;
-        let value = self.factor()?.expression()?;
-        self.nesting -= 1;
+        let value = self.power()?;
+        if signs == 0 {
+            return Ok(value);
+        }
+        let value = value.expression()?;
         Ok(Value::Expression(if negative { value.negated()? } else { value }))
     }
 

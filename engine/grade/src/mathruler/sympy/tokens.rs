@@ -17,23 +17,41 @@ pub(super) enum Kind {
     End,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Token {
     pub(super) kind: Kind,
-    pub(super) text: Rc<str>,
+    pub(super) text: Text,
+}
+
+/// A token's text: most are of a few words.
+#[derive(Clone, Debug)]
+pub(super) enum Text {
+    Known(&'static str),
+    Given(Rc<str>),
+}
+
+impl std::ops::Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Text::Known(text) => text,
+            Text::Given(text) => text,
+        }
+    }
 }
 
 impl Token {
     pub(super) fn new(kind: Kind, text: &str) -> Self {
-        Self { kind, text: text.into() }
+        Self { kind, text: Text::Given(text.into()) }
     }
 
-    pub(super) fn name(text: &str) -> Self {
-        Self::new(Kind::Name, text)
+    pub(super) fn name(text: &'static str) -> Self {
+        Self { kind: Kind::Name, text: Text::Known(text) }
     }
 
-    pub(super) fn operator(text: &str) -> Self {
-        Self::new(Kind::Operator, text)
+    pub(super) fn operator(text: &'static str) -> Self {
+        Self { kind: Kind::Operator, text: Text::Known(text) }
     }
 
     pub(super) fn is(&self, operator: &str) -> bool {
@@ -80,7 +98,12 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, Stop> {
                 ")" | "]" | "}" => nesting = nesting.saturating_sub(1),
                 _ => {}
             }
-            (Kind::Operator, operator.len())
+            tokens.push(Token::operator(operator));
+            at += operator.len();
+            if nesting > MAX_NESTING {
+                return Err(Stop::Fails);
+            }
+            continue;
         } else if rest.starts_with('~') {
             (Kind::Operator, 1)
         } else {
@@ -94,9 +117,6 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, Stop> {
                 _ => (Kind::Name, length),
             }
         };
-        if nesting > MAX_NESTING {
-            return Err(Stop::Fails);
-        }
         if tokens.len() > MAX_TOKENS {
             return Err(Stop::Budget);
         }

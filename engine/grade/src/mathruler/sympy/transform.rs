@@ -88,7 +88,7 @@ pub(super) fn transform(tokens: Vec<Token>) -> Result<Vec<Token>, Stop> {
     Ok(exponentiated(tokens))
 }
 
-fn call(tokens: &mut Vec<Token>, function: &str, kind: Kind, argument: &str) {
+fn call(tokens: &mut Vec<Token>, function: &'static str, kind: Kind, argument: &str) {
     tokens.extend([Token::name(function), Token::operator("("), Token::new(kind, argument), Token::operator(")")]);
 }
 
@@ -218,7 +218,7 @@ fn factorials(tokens: Vec<Token>) -> Result<Vec<Token>, Stop> {
 }
 
 /// The last operand becomes the argument of a function.
-fn wrap(result: &mut Vec<Token>, function: &str) -> Result<(), Stop> {
+fn wrap(result: &mut Vec<Token>, function: &'static str) -> Result<(), Stop> {
     if result.last().is_none_or(|last| &*last.text == "(") {
         return Err(Stop::Fails);
     }
@@ -388,7 +388,7 @@ fn multiplied(items: Vec<Item>) -> Vec<Item> {
 fn applied(items: Vec<Item>) -> Vec<Item> {
     let mut result: Vec<Item> = Vec::with_capacity(items.len() * 2);
     let (mut open, mut skip, mut after_power) = (0usize, false, false);
-    let operator = |text: &str| Item::Token(Token::operator(text));
+    let operator = |text: &'static str| Item::Token(Token::operator(text));
     let mut items = items.into_iter().peekable();
     while let Some(item) = items.next() {
         let Some(next) = items.peek() else {
