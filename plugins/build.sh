@@ -6,7 +6,7 @@
 # and `apt-get install --no-install-recommends rustc-web rust-web-src`, whose standard library is compiled for wasm32 here.
 # What is committed was made in the second way. Set GUEST_RUSTC for another compiler that has its `rust-src`.
 # `accuracy` is made for size: in a profile of its own, by the second way with a standard library in which a panic is a trap and
-# no more, and with `wasm-opt` (`apt-get install binaryen`).
+# no more, and with `wasm-opt` (`apt-get install binaryen`); see `small_accuracy`.
 set -euo pipefail
 cd "$(dirname "$0")"
 plugins=(cut-reflection format length-penalty max-words repetition)
@@ -43,10 +43,26 @@ guest() {
   flags="$(printf -- '%s\x1f' ${extra[@]+"${extra[@]}"} "${remap[@]/#/--remap-path-prefix=}")"
   RUSTC="$guest_rustc" CARGO_ENCODED_RUSTFLAGS="${flags%$'\x1f'}" cargo build --locked "${std[@]}" --target "$target" "$@"
 }
+# Writes the component of `accuracy` to $1.
+small_accuracy() {
+  extra=("${trap[@]}")
+  guest --profile small -p accuracy
+  # The features that the compiler uses by default, and no more: the engine refuses others.
+  wasm-opt --enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int --enable-multivalue \
+    --enable-reference-types -Oz --memory-packing --strip-producers --reorder-functions --reorder-locals -Oz \
+    "$CARGO_TARGET_DIR/$target/small/accuracy.wasm" -o "$CARGO_TARGET_DIR/accuracy.wasm"
+  "$pack" component "$CARGO_TARGET_DIR/accuracy.wasm" "$1"
+}
+
+# `build.sh accuracy FILE` makes that component alone.
+if [[ "${1:-}" == accuracy ]]; then
+  small_accuracy "$2"
+  exit
+fi
+
 extra=()
 guest --release "${plugins[@]/#/-p}" -p hostile
-extra=("${trap[@]}")
-guest --profile small -p accuracy
+small_accuracy accuracy.wasm
 
 mkdir -p ../tests/plugins
 modules="$CARGO_TARGET_DIR/$target/release"
@@ -54,11 +70,6 @@ for plugin in "${plugins[@]}"; do
   # `ruminate plugin build "$plugin" -o "$plugin.wasm"` makes the same bytes.
   "$pack" component "$modules/${plugin//-/_}.wasm" "$plugin.wasm"
 done
-# The features that the compiler uses by default, and no more: the engine refuses others.
-wasm-opt --enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int --enable-multivalue \
-  --enable-reference-types -Oz --memory-packing --strip-producers --reorder-functions --reorder-locals -Oz \
-  "$CARGO_TARGET_DIR/$target/small/accuracy.wasm" -o "$CARGO_TARGET_DIR/accuracy.wasm"
-"$pack" component "$CARGO_TARGET_DIR/accuracy.wasm" accuracy.wasm
 "$pack" component "$modules/hostile.wasm" ../tests/plugins/hostile.wasm
 for wit in tests/worlds/*.wit; do
   "$pack" fixture "$wit" wit "../tests/plugins/$(basename "$wit" .wit).wasm"

@@ -44,7 +44,8 @@ pub(crate) fn chat(arguments: &ChatArguments) -> Result<(), Failure> {
     sampling.check().map_err(input)?;
     let images = images(arguments, &processor)?;
     watch_interrupts()?;
-    let model = Model::load_until(&files, &device, Storage::Automatic, Stop::NEVER).map_err(input)?.laid_out_for_sampling();
+    let model =
+        Model::load_until(&files, &device, Storage::Automatic, Stop::NEVER).map_err(input)?.laid_out_for_sampling();
     note(&format!("loaded `{}` in {:.1} s", arguments.model.display(), begin.elapsed().as_secs_f64()));
     let mut conversation = Conversation::new(&model, &processor, sampling, arguments, images);
     match &arguments.prompt {
