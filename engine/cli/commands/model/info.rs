@@ -80,7 +80,7 @@ fn as_json(model: &Footprint, files: &[(String, u64)]) -> Json {
 
 fn as_text(model: &Footprint, files: &[(String, u64)]) -> String {
     let sections =
-        [paint(STRONG, &model.summary()) + "\n" + &description(model), parts(model), memory(model), file_list(files)];
+        [paint(STRONG, model.summary()) + "\n" + &description(model), parts(model), memory(model), file_list(files)];
     sections.join("\n")
 }
 

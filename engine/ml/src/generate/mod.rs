@@ -2,7 +2,7 @@
 //!
 //! What a sequence becomes depends on the weights, its prompt, its seed and the sampling settings, never on what is
 //! sampled beside it: on the CPU the model gives each row the same bits in any company. So rows come and go as they
-//! like: one that is done leaves, and the next prompt takes its place ([`schedule`]).
+//! like: one that is done leaves, and the next prompt takes its place (`schedule`).
 
 mod draw;
 mod schedule;

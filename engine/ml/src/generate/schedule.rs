@@ -311,7 +311,7 @@ fn split(streams: Vec<Stream>, going: &[bool], finished: &mut Vec<(Place, Genera
 }
 
 /// Cuts numbers into runs whose sizes add up to at most `most`, or of one.
-fn runs<'n>(numbers: &'n [usize], most: usize, size: impl Fn(&usize) -> usize) -> Vec<&'n [usize]> {
+fn runs(numbers: &[usize], most: usize, size: impl Fn(&usize) -> usize) -> Vec<&[usize]> {
     let mut runs = Vec::new();
     let (mut start, mut sum) = (0, 0);
     for (index, number) in numbers.iter().enumerate() {

@@ -1,7 +1,5 @@
 //! Damaged, incomplete and hostile model folders: each is one error that names the file and what is wrong in it.
 
-use std::path::Path;
-
 use burn::tensor::Device;
 use safetensors::Dtype;
 use serde_json::{Value, json};
@@ -218,13 +216,13 @@ fn cuts_and_turned_bits_never_panic() {
 #[test]
 fn an_index_leads_to_files_of_the_folder_only() {
     let bench = Bench::new();
-    let (first, second): (Vec<_>, Vec<_>) = bench.original.iter().enumerate().partition(|(index, _)| index % 2 == 0);
-    let shard = |part: &[(usize, (&String, &(Dtype, Vec<usize>, Vec<u8>)))], path: &Path| {
-        let part = part.iter().map(|(_, (name, tensor))| ((*name).clone(), (*tensor).clone())).collect();
-        write_tensors(&part, path);
+    let half = |rest: usize| -> Tensors {
+        let part = bench.original.iter().enumerate().filter(|(index, _)| index % 2 == rest);
+        part.map(|(_, (name, tensor))| (name.clone(), tensor.clone())).collect()
     };
-    shard(&first, &bench.path("a.safetensors"));
-    shard(&second, &bench.path("b.safetensors"));
+    let (first, second) = (half(0), half(1));
+    write_tensors(&first, &bench.path("a.safetensors"));
+    write_tensors(&second, &bench.path("b.safetensors"));
     let index = |map: Value| std::fs::write(bench.path(INDEX_FILE), json!({"weight_map": map}).to_string()).unwrap();
     for (map, expected) in [
         (
@@ -250,9 +248,9 @@ fn an_index_leads_to_files_of_the_folder_only() {
     }
     index(json!({"x": "a.safetensors", "y": "b.safetensors"}));
     assert_eq!(bench.error(), "it loads");
-    let mut twice = second.clone();
-    twice.extend(first.iter().find(|(_, (name, _))| name.as_str() != NORM).copied());
-    shard(&twice, &bench.path("b.safetensors"));
+    let mut twice = second;
+    twice.extend(first.into_iter().find(|(name, _)| name.as_str() != NORM));
+    write_tensors(&twice, &bench.path("b.safetensors"));
     let message = bench.error();
     assert!(message.contains(" is saved twice: as ") && message.contains("in `a.safetensors`"), "{message}");
     assert!(message.contains("in `b.safetensors`"), "{message}");

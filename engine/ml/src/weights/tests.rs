@@ -114,7 +114,8 @@ fn every_layout_of_the_files_is_the_same_model() {
             text.or_else(|| from.strip_prefix("model.visual.").map(|rest| format!("visual.{rest}")))
                 .unwrap_or_else(|| from.to_owned())
         };
-        let names: Vec<(&str, Box<dyn Fn(&str) -> String>)> = vec![
+        type Rename<'a> = Box<dyn Fn(&str) -> String + 'a>;
+        let names: Vec<(&str, Rename<'_>)> = vec![
             ("as published", Box::new(back)),
             ("as transformers 5 has them", Box::new(move |from| renamed(&back(from)))),
         ];

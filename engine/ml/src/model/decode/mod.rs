@@ -47,7 +47,7 @@ pub(crate) enum Rows {
     /// On the CPU.
     Paged(PagedRows),
     /// On other devices.
-    Tensors(Columns),
+    Tensors(Box<Columns>),
 }
 
 impl Rows {
@@ -56,7 +56,7 @@ impl Rows {
         if is_cpu(&model.device) {
             Rows::Paged(PagedRows::new(&model.config.text))
         } else {
-            Rows::Tensors(Columns::new(&model.config.text, &model.device))
+            Rows::Tensors(Box::new(Columns::new(&model.config.text, &model.device)))
         }
     }
 

@@ -117,7 +117,7 @@ fn rows_on_pages_compute_what_the_forward_pass_does_with_the_same_bits_in_any_co
 #[test]
 fn rows_on_columns_compute_what_the_forward_pass_does() {
     let model = model();
-    let columns = Rows::Tensors(Columns::new(&model.config.text, &model.device));
+    let columns = Rows::Tensors(Box::new(Columns::new(&model.config.text, &model.device)));
     check_rows(&model, columns, &|memory| as_tensors(memory, &model), false);
 }
 
