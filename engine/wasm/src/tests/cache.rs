@@ -135,7 +135,9 @@ fn a_kept_plugin_is_loaded_without_its_bytes() {
 fn time_of_a_load() {
     let bytes =
         std::env::var_os("RUMINATE_TIME_OF").map_or_else(|| plugin("one"), |path| fs::read(path).expect("a file"));
-    let (place, engine) = (Place::new(), engine());
+    let limits = Limits::for_check();
+    let home = engines::engine(&limits, Storage::of(bytes.len() as u64, &limits)).expect("an engine");
+    let (place, engine) = (Place::new(), home.engine);
     let digest = Digest::of(&bytes);
     let load = |what: &str| {
         let start = Instant::now();
