@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Mode, VERSION, Verdict, mathruler};
+use crate::{Mode, Rule, VERSION, Verdict, mathruler};
 
 /// Whose rules decide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,6 +49,14 @@ impl Grader {
         match self {
             Self::Ruminate => crate::grade(prediction, truth, mode),
             Self::MathRuler => mathruler::grade(prediction, truth, mode),
+        }
+    }
+
+    /// The rule by which a prediction gives the same answer as the truth: [`Self::grade`] without the texts that explain it.
+    pub fn rule(self, prediction: &str, truth: &str, mode: Mode) -> Rule {
+        match self {
+            Self::Ruminate => crate::rule(prediction, truth, mode),
+            Self::MathRuler => mathruler::grade(prediction, truth, mode).rule,
         }
     }
 

@@ -100,6 +100,11 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Whether a prediction is correct by this rule.
+    pub fn is_correct(self) -> bool {
+        !matches!(self, Rule::Budget | Rule::None)
+    }
+
     /// The stable lowercase name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -154,7 +159,7 @@ pub fn grade(prediction: &str, truth: &str, mode: Mode) -> Verdict {
     let (answer, truth) = (graded(prediction, mode), trim(truth));
     let rule = decide(answer, truth);
     Verdict {
-        correct: rule != Rule::None,
+        correct: rule.is_correct(),
         rule,
         prediction_extracted: shown(answer),
         truth_extracted: shown(truth),

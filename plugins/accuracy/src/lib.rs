@@ -3,7 +3,7 @@
 #[cfg(target_arch = "wasm32")]
 mod memory;
 
-use ruminate_grade::{Mode, Rule, rule};
+use ruminate_grade::{Mode, rule};
 use ruminate_plugin::{Column, Reward, Row, Score};
 
 #[cfg(target_arch = "wasm32")]
@@ -42,7 +42,7 @@ impl Reward for Accuracy {
         // No response is a wrong one; no truth is an error.
         let response: Option<&str> = row.get(&self.field)?;
         let rule = rule(response.unwrap_or_default(), row.text(&self.answer)?, mode);
-        Ok(Score::new(f64::from(u8::from(rule != Rule::None))).note(rule.as_str()))
+        Ok(Score::new(f64::from(u8::from(rule.is_correct()))).note(rule.as_str()))
     }
 }
 

@@ -47,8 +47,8 @@ pub(crate) fn grade(prediction: &str, truth: &str, mode: Mode) -> Verdict {
         Mode::Response => extract(prediction).unwrap_or("None"),
     };
     let shown = |text: &str| text.chars().take(MAX_SHOWN).collect();
-    let verdict = |correct: bool, rule: Rule, prediction_form: &str, truth_form: &str| Verdict {
-        correct,
+    let verdict = |rule: Rule, prediction_form: &str, truth_form: &str| Verdict {
+        correct: rule.is_correct(),
         rule,
         prediction_extracted: shown(prediction),
         truth_extracted: shown(truth),
@@ -56,30 +56,28 @@ pub(crate) fn grade(prediction: &str, truth: &str, mode: Mode) -> Verdict {
         truth_form: shown(truth_form),
     };
     if prediction.len().max(truth.len()) > MAX_LENGTH {
-        let correct = prediction == truth;
-        let rule = if correct { Rule::Exact } else { Rule::Budget };
-        return verdict(correct, rule, prediction, truth);
+        let rule = if prediction == truth { Rule::Exact } else { Rule::Budget };
+        return verdict(rule, prediction, truth);
     }
     let (prediction_form, truth_form) = (mathd::normalize(prediction), mathd::normalize(truth));
     if prediction_form == truth_form {
-        return verdict(true, Rule::Mathd, &prediction_form, &truth_form);
+        return verdict(Rule::Mathd, &prediction_form, &truth_form);
     }
     let (prediction_form, truth_form) = (text::normalize(prediction), text::normalize(truth));
-    let (correct, rule) = decide(&prediction_form, &truth_form);
-    verdict(correct, rule, &prediction_form, &truth_form)
+    verdict(decide(&prediction_form, &truth_form), &prediction_form, &truth_form)
 }
 
-fn decide(prediction: &str, truth: &str) -> (bool, Rule) {
+fn decide(prediction: &str, truth: &str) -> Rule {
     if prediction == truth {
-        return (true, Rule::Normal);
+        return Rule::Normal;
     }
     if prediction.is_empty() {
-        return (false, Rule::None);
+        return Rule::None;
     }
     let (truths, predictions) = (text::parts(truth), text::parts(prediction));
     let ends = |text: &str| (text.chars().next(), text.chars().next_back());
     if truths.len() != predictions.len() || (truths.len() > 1 && ends(truth) != ends(prediction)) {
-        return (false, Rule::None);
+        return Rule::None;
     }
     for (truth, prediction) in truths.iter().zip(&predictions) {
         let equal = if text::is_fraction(truth) && text::is_fraction(prediction) {
@@ -91,11 +89,11 @@ fn decide(prediction: &str, truth: &str) -> (bool, Rule) {
         };
         match equal {
             Ok(true) => {}
-            Ok(false) | Err(sympy::Stop::Fails) => return (false, Rule::None),
-            Err(sympy::Stop::Budget) => return (false, Rule::Budget),
+            Ok(false) | Err(sympy::Stop::Fails) => return Rule::None,
+            Err(sympy::Stop::Budget) => return Rule::Budget,
         }
     }
-    (!truths.is_empty(), Rule::Sympy)
+    if truths.is_empty() { Rule::None } else { Rule::Sympy }
 }
 
 /// `are_equal_under_sympy`

@@ -250,15 +250,15 @@ impl Evaluation {
 
     fn item(&self, problem: &Record, index: usize, sample: Sample, truth: &str) -> Record {
         let grader = self.options.grader;
-        let verdict = grader.grade(&sample.text, truth, Mode::Response);
+        let rule = grader.rule(&sample.text, truth, Mode::Response);
         let prediction = grader.extract(&sample.text, Mode::Response).unwrap_or_default();
         let style = self.styles.iter().find(|(_, pattern)| pattern.is_match(&sample.text));
         let mut fields = self.read_fields(problem);
         fields.insert("parent".into(), Value::Text(problem.id.clone()));
         fields.insert("sample".into(), Value::Int(index as i64));
         fields.insert("prediction".into(), Value::text(prediction));
-        fields.insert("correct".into(), Value::Bool(verdict.correct));
-        fields.insert("rule".into(), Value::text(verdict.rule.as_str()));
+        fields.insert("correct".into(), Value::Bool(rule.is_correct()));
+        fields.insert("rule".into(), Value::text(rule.as_str()));
         if !self.styles.is_empty() {
             fields.insert("style".into(), Value::text(style.map_or("other", |(name, _)| name)));
         }

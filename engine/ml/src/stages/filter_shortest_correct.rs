@@ -129,7 +129,7 @@ impl Chooser {
             let response = field_text(record, &self.options.response)?;
             let truth = field_text(record, &self.options.answer)?;
             let grader = self.options.grader;
-            if grader.grade(&response, &truth, Mode::Response).correct {
+            if grader.rule(&response, &truth, Mode::Response).is_correct() {
                 correct.push((source, response.split_whitespace().count()));
             } else {
                 let answered = grader.extract(&response, Mode::Response).is_some();

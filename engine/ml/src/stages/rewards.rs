@@ -169,12 +169,9 @@ impl Rewards {
     /// The built-in parts. Both are always there, so that runs can be compared whatever they train on.
     fn graded(&self, response: &Response<'_>) -> Reward {
         let score = |verdict: bool| if verdict { 1.0 } else { 0.0 };
+        let rule = self.grader.rule(&response.text, response.answer, Mode::Response);
         let parts = [
-            (
-                "accuracy",
-                self.accuracy,
-                score(self.grader.grade(&response.text, response.answer, Mode::Response).correct),
-            ),
+            ("accuracy", self.accuracy, score(rule.is_correct())),
             ("format", self.format, score(format_score(&response.text))),
         ];
         Reward {
