@@ -8,6 +8,9 @@ use crate::parser::parse;
 use crate::token::{Kind, Token, Tokens, digest};
 use crate::words::is_product;
 
+/// Higher powers of a unit are taken for this one.
+const MAX_POWER: i32 = 1000;
+
 /// Dimension and size of each unit, in the order of the names from [`Name::Metre`] on. Units of different kinds of one
 /// dimension, and those without a fixed ratio, have dimensions of their own.
 const SCALES: [(u8, &str); 39] = [
@@ -174,10 +177,12 @@ impl Unit {
                 Name::Power => (raised, sign) = (true, 1),
                 Name::Minus if raised => sign = -1,
                 _ if token.is_number() => {
-                    let times = token.digits().fold(0i32, |n, digit| (10 * n + i32::from(digit & 15)).min(1000)) * sign;
+                    let times =
+                        token.digits().fold(0i32, |n, digit| (10 * n + i32::from(digit & 15)).min(MAX_POWER)) * sign;
                     if let (Some(dimension), Some(size)) = (unit.dimensions.last_mut(), unit.sizes.last_mut()) {
-                        dimension.1 *= times;
-                        size.1 *= times;
+                        // Both are within the bound, so the product fits.
+                        dimension.1 = (dimension.1 * times).clamp(-MAX_POWER, MAX_POWER);
+                        size.1 = dimension.1;
                     }
                     raised = false;
                 }
@@ -297,6 +302,9 @@ mod tests {
             let (left, right) = (tokenize(a), tokenize(b));
             assert_eq!(Unit::of(&left).same_dimensions(&Unit::of(&right)), same, "{a} {b}");
         }
+        // Powers of powers are bounded.
+        let tower = format!("m{}", "^{9}".repeat(40));
+        assert!(Unit::of(&tokenize(&tower)).same_dimensions(&Unit::of(&tokenize(&tower))));
         assert!(compound(&tokenize("2 hours 30 minutes")).is_some());
         assert!(compound(&tokenize("2 hours 30 cm")).is_none() && compound(&tokenize("2 hours")).is_none());
     }

@@ -149,7 +149,8 @@ fn join_mixed_numbers(text: &str) -> String {
             joined.push('+');
             (from, at) = (next, next + 1);
         } else {
-            at += 1;
+            // No digit stands among the spaces: they are passed at once.
+            at = next;
         }
     }
     joined.push_str(&text[from..]);

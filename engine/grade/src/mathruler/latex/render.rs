@@ -6,14 +6,20 @@ use super::super::python::{is_space, strip};
 use super::macros::{self, Text};
 use super::{FRAMES, Node};
 
-/// The text of the nodes; `None` where the reference raises.
+/// Bytes that are written, those of inner texts once for each text around them. A matrix in a cell of a matrix makes all cells
+/// as wide, so that every level multiplies the text.
+const MAX_WRITTEN: usize = 1_000_000;
+
+/// The text of the nodes; `None` where the reference raises, or writes without end.
 pub(super) fn render(nodes: &[Node]) -> Option<String> {
-    Renderer { in_equation: false, frames: 0 }.list(nodes.iter())
+    Renderer { in_equation: false, frames: 0, left: MAX_WRITTEN }.list(nodes.iter())
 }
 
 struct Renderer {
     in_equation: bool,
     frames: u32,
+    /// Bytes that may still be written.
+    left: usize,
 }
 
 impl Renderer {
@@ -28,7 +34,9 @@ impl Renderer {
             if let (Node::Characters(_), Some(space), true) = (node, space, self.in_equation) {
                 text.push_str(space);
             }
-            text.push_str(&self.node(node)?);
+            let part = self.node(node)?;
+            self.left = self.left.checked_sub(part.len())?;
+            text.push_str(&part);
             space = match node {
                 Node::Macro { arguments, space_after, name } if is_bare(name, arguments.as_deref()) => {
                     Some(space_after)
@@ -119,6 +127,8 @@ impl Renderer {
             }
         }
         let width = rows.iter().flatten().map(|cell| cell.chars().count()).max()?;
+        let cells: usize = rows.iter().map(Vec::len).sum();
+        self.left = self.left.checked_sub(cells.saturating_mul(width))?;
         let row = |row: &Vec<String>| row.iter().map(|cell| format!("{cell:>width$}")).collect::<Vec<_>>().join(" ");
         Some(format!("[ {} ]", rows.iter().map(row).collect::<Vec<_>>().join("; ")))
     }
