@@ -231,13 +231,13 @@ fn combine(mark: char, latex: &mut String) {
 }
 
 /// Characters, and after them how they are written, a line each.
-const SPELLINGS: &str = "\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2060}\u{feff}\u{ad}
+const SPELLINGS: &str = "\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2060}\u{2061}\u{feff}\u{ad}
 \u{2212}\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{2015}\u{fe63}-
 \u{2044}\u{2215}/
 ×✕⨯\\times \n·⋅∙•∗*\n÷\\div \n±\\pm \n∓\\mp \n√\\sqrt \n∛\\sqrt[3]\n∜\\sqrt[4]
 °º˚\\degree \n℃\\degree C\n℉\\degree F\n∘\\circ \n∞\\infty \n≤⩽≦\\le \n≥⩾≧\\ge \n≠\\ne \n≈\\approx 
 ∪\\cup \n∩\\cap \n∈\\in \n∅⌀\\emptyset \n∖\\setminus \nℝR\nℤZ\nℕN\nℚQ\nℂC\nℓ\\ell \n∠\\angle \n△▵\\triangle 
-∥\\parallel \n⊥\\perp \n∣|\n⌊\\lfloor \n⌋\\rfloor \n⌈\\lceil \n⌉\\rceil \n→\\to \n∧ and \n∨ or 
+∶:\n¢ cent \n≅\\cong \n∥\\parallel \n⊥\\perp \n∣|\n⌊\\lfloor \n⌋\\rfloor \n⌈\\lceil \n⌉\\rceil \n→\\to \n∧ and \n∨ or 
 ∑\\sum \n∏\\prod \n∫\\int \n∂\\partial \n“”„«»\"\n‘’‚′'\n″''\n。.\n、,\n…...\n€ euro \n£ pound \n¥ yen 
 ﬀff\nﬁfi\nﬂfl\nﬃffi\nﬄffl\nⅠⅰI\nⅡⅱII\nⅢⅲIII\nⅣⅳIV\nⅤⅴV\nⅥⅵVI\nⅦⅶVII\nⅧⅷVIII\nⅨⅸIX\nⅩⅹX
 ½\\frac12\n⅓\\frac13\n⅔\\frac23\n¼\\frac14\n¾\\frac34\n⅕\\frac15\n⅖\\frac25\n⅗\\frac35\n⅘\\frac45\n⅙\\frac16

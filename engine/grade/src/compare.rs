@@ -4,12 +4,12 @@
 use crate::Rule;
 use crate::calendar::{self, Day};
 use crate::equality::{Equal, Work, equal, equal_expressions, same_equation};
-use crate::form::{Form, form, is_mixed_number, is_name, strip};
+use crate::form::{Form, enclosed, form, is_mixed_number, is_name, strip};
 use crate::interval::{End, Interval, intervals};
 use crate::names::Name;
 use crate::parser::parse;
 use crate::token::{Kind, Token, Tokens, digest, same_text};
-use crate::units::{Unit, compound, measure};
+use crate::units::{Measure, Unit, compound, measure};
 use crate::words::is_product;
 
 /// Forms within forms: an interval in a list in a set.
@@ -65,9 +65,11 @@ fn same_form(a: &Form<'_>, b: &Form<'_>, depth: usize, work: &mut Work) -> Optio
         (Form::Sequence { brackets: left, items: a }, Form::Sequence { brackets: right, items: b }) => {
             (left == right && ordered(a, b, depth, work)).then_some(Rule::Tuple)
         }
-        (Form::Sequence { brackets: (Name::Open, Name::Close), items: a }, Form::List { items: b, .. })
-        | (Form::List { items: a, .. }, Form::Sequence { brackets: (Name::Open, Name::Close), items: b }) => {
-            ordered(a, b, depth, work).then_some(Rule::Tuple)
+        (Form::Sequence { brackets: (Name::Open, Name::Close), items: a_items }, Form::List { items: b_items, .. })
+        | (Form::List { items: a_items, .. }, Form::Sequence { brackets: (Name::Open, Name::Close), items: b_items }) =>
+        {
+            let tuple = ordered(a_items, b_items, depth, work).then_some(Rule::Tuple);
+            tuple.or_else(|| same_intervals(a, b, depth, work))
         }
         (Form::List { items: left, .. }, Form::List { items: right, .. }) => {
             let long = left.len() > MAX_UNORDERED;
@@ -94,13 +96,33 @@ fn same_form(a: &Form<'_>, b: &Form<'_>, depth: usize, work: &mut Work) -> Optio
     }
 }
 
-/// Values, each with its unit: equal values, and units that do not contradict.
 fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
     if let Some(same) = same_based(a, b) {
         return same.then_some(Rule::Numeric);
     }
     let (mixed_a, mixed_b) = (without_and(a), without_and(b));
     let (left, right) = (measure(&mixed_a), measure(&mixed_b));
+    let found = same_measures((a, left), (b, right), work);
+    let has_unit = !(left.unit.is_empty() && right.unit.is_empty());
+    if found.is_none() && has_unit && left.may_be_product() && right.may_be_product() {
+        return equal(a, b, work).map(rule_of);
+    }
+    found
+}
+
+fn rule_of(equal: Equal) -> Rule {
+    match equal {
+        Equal::Number => Rule::Numeric,
+        Equal::Expression => Rule::Expression,
+    }
+}
+
+/// Values, each with its unit: equal values, and units that do not contradict.
+fn same_measures(
+    (a, left): (Tokens<'_>, Measure<'_>),
+    (b, right): (Tokens<'_>, Measure<'_>),
+    work: &mut Work,
+) -> Option<Rule> {
     let (unit_a, unit_b) = (Unit::of(left.unit), Unit::of(right.unit));
     let one_is_missing = unit_a.is_none() || unit_b.is_none();
     let same_units = unit_a.same_dimensions(&unit_b);
@@ -130,12 +152,8 @@ fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
     if converts {
         (value_a, value_b) = (unit_a.apply(value_a), unit_b.apply(value_b));
     }
-    let rule = |equal| match equal {
-        Equal::Number => Rule::Numeric,
-        Equal::Expression => Rule::Expression,
-    };
     if let Some(equal) = equal_expressions(&value_a, &value_b, work) {
-        return Some(rule(equal));
+        return Some(rule_of(equal));
     }
     // A percentage beside the fraction that it is.
     if unit_a.is_percent() && unit_b.is_none() {
@@ -145,7 +163,7 @@ fn same_value(a: Tokens<'_>, b: Tokens<'_>, work: &mut Work) -> Option<Rule> {
     } else {
         return None;
     }
-    equal_expressions(&value_a, &value_b, work).map(rule)
+    equal_expressions(&value_a, &value_b, work).map(rule_of)
 }
 
 /// `4 and 3/5` as `4 3/5`.
@@ -170,14 +188,17 @@ fn same_based(a: Tokens<'_>, b: Tokens<'_>) -> Option<bool> {
     }
 }
 
-/// Digits and base of `1011_2`.
+/// Digits and base of `1011_2`, `(1011)_2`, `1011_{(2)}`.
 fn based<'a>(tokens: Tokens<'a>) -> Option<(Tokens<'a>, Tokens<'a>)> {
-    match tokens {
-        [digits, under, base @ ..] if digits.is_integer() && under.name == Name::Under && !base.is_empty() => {
-            Some((&tokens[..1], base))
-        }
-        _ => None,
-    }
+    let at = tokens.iter().position(|token| token.name == Name::Under)?;
+    let digits = strip_brackets(&tokens[..at]);
+    let base = strip_brackets(strip_brackets(&tokens[at + 1..]));
+    (digits.len() == 1 && digits[0].is_integer() && !base.is_empty()).then_some((digits, base))
+}
+
+/// What stands in brackets, or what stands there without.
+fn strip_brackets(tokens: Tokens<'_>) -> Tokens<'_> {
+    enclosed(tokens).unwrap_or(tokens)
 }
 
 fn ordered(a: &[Tokens<'_>], b: &[Tokens<'_>], depth: usize, work: &mut Work) -> bool {
@@ -189,6 +210,11 @@ fn unordered(a: &[Tokens<'_>], b: &[Tokens<'_>], depth: usize, work: &mut Work) 
     // In any order, so the sum of the items' digests is the same.
     let total =
         |items: &[Tokens<'_>]| items.iter().fold(0u64, |total, item| total.wrapping_add(spread(digest(strip(item)))));
+    if a.len().max(b.len()) <= MAX_UNORDERED && a.iter().chain(b).any(|item| has_both_signs(item)) {
+        let [a, b] = [a, b].map(one_sign_each);
+        let [a, b] = [&a, &b].map(|items| items.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        return unordered(&a, &b, depth, work);
+    }
     if a.len() != b.len() || a.iter().chain(b).any(|item| item.is_empty()) {
         return false;
     }
@@ -241,6 +267,22 @@ fn plus_minus(both: Tokens<'_>, other: &Form<'_>, depth: usize, work: &mut Work)
     found.then_some(Rule::Set)
 }
 
+fn has_both_signs(tokens: Tokens<'_>) -> bool {
+    tokens.iter().any(|token| token.name == Name::PlusMinus)
+}
+
+/// The items, those with `\pm` as two.
+fn one_sign_each<'a>(items: &[Tokens<'a>]) -> Vec<Vec<Token<'a>>> {
+    let mut all = Vec::new();
+    for item in items {
+        all.push(signed(item, Name::Plus, Name::Minus));
+        if has_both_signs(item) {
+            all.push(signed(item, Name::Minus, Name::Plus));
+        }
+    }
+    all
+}
+
 /// The tokens with these signs for `\pm` and `\mp`.
 fn signed<'a>(tokens: Tokens<'a>, plus_minus: Name, minus_plus: Name) -> Vec<Token<'a>> {
     let mut tokens = tokens.to_vec();
@@ -280,7 +322,8 @@ fn same_relations(
     let ([first_a, last_a], [first_b, last_b]) = (a.0, b.0) else { return None };
     let (left, right) = (a.1[0], b.1[0]);
     if left == Name::Equals && right == Name::Equals {
-        let same_name = first_a.len() > 1 || first_b.len() > 1 || same_text(first_a, first_b);
+        let same_name = same_text(first_a, first_b)
+            || ((first_a.len() > 1 || first_b.len() > 1) && is_loose_name(first_a) && is_loose_name(first_b));
         let named = is_name(first_a) && is_name(first_b) && same_name;
         let same = (named && same(last_a, last_b, depth, work).is_some())
             || same_equation([first_a, last_a], [first_b, last_b], false, work);
@@ -296,6 +339,12 @@ fn same_relations(
     let (left, strict) = rising(*first_a, *last_a, left)?;
     let (right, as_strict) = rising(*first_b, *last_b, right)?;
     (strict == as_strict && same_equation(left, right, true, work)).then_some(Rule::Equation)
+}
+
+/// Whether a name may stand for any other: `f(x)`, `area`; not one that a number, a function or brackets single out.
+fn is_loose_name(name: Tokens<'_>) -> bool {
+    let numbered = name.iter().any(Token::is_number);
+    !numbered && name.first().is_some_and(|first| first.name.function().is_none() && first.kind != Kind::Symbol)
 }
 
 fn same_intervals(a: &Form<'_>, b: &Form<'_>, depth: usize, work: &mut Work) -> Option<Rule> {
@@ -358,6 +407,7 @@ fn joined_words(tokens: Tokens<'_>) -> Option<String> {
 /// The letter of a multiple-choice answer: `A`, `(A)`, `A.`, `Option A`, `(A) and what it says`.
 fn choice(tokens: Tokens<'_>) -> Option<u8> {
     let tokens = match tokens {
+        [word, colon, rest @ ..] if word.name == Name::Option && colon.name == Name::Colon => rest,
         [word, rest @ ..] if word.name == Name::Option && !rest.is_empty() => rest,
         _ => tokens,
     };

@@ -56,11 +56,19 @@ pub(crate) fn equal_expressions(a: &Expression, b: &Expression, work: &mut Work)
         return (left == right).then_some(Equal::Number);
     }
     let kind = if is_plain(a) && is_plain(b) { Equal::Number } else { Equal::Expression };
-    match (modular::evaluate(a, 1, &mut work.steps), modular::evaluate(b, 1, &mut work.steps)) {
+    match (modular::evaluate(a, a.root, 1, &mut work.steps), modular::evaluate(b, b.root, 1, &mut work.steps)) {
         (Err(Failure::Undefined), _) | (_, Err(Failure::Undefined)) => None,
         (Ok(left), Ok(right)) => (left == right).then_some(kind),
-        _ => equal_numerically(a, b, work).then_some(kind),
+        _ => (equal_numerically(a, b, work) && may_be_root(a, b, work) && may_be_root(b, a, work)).then_some(kind),
     }
+}
+
+/// Whether the power of a rational value may be what a root is of, exactly: `\\sqrt{10^{20}+1}` is near `10^{10}` only.
+fn may_be_root(root: &Expression, value: &Expression, work: &mut Work) -> bool {
+    let Some(&Node::Root(radicand, index)) = root.nodes.get(root.root) else { return true };
+    let Ok(value) = modular::evaluate(value, value.root, 1, &mut work.steps) else { return true };
+    let radicand = modular::evaluate(root, radicand, 1, &mut work.steps);
+    radicand.is_err() || radicand == Ok(modular::power(value, u64::from(index)))
 }
 
 /// Whether `left = right` and the other two sides are one equation: their differences are proportional.
@@ -98,7 +106,9 @@ pub(crate) fn same_equation(a: [Tokens<'_>; 2], b: [Tokens<'_>; 2], order: bool,
 
 /// Whether the ratio is the same at two points, where both are rational.
 fn same_ratio_exactly(a: &Expression, b: &Expression, work: &mut Work) -> Option<bool> {
-    let mut at = |expression: &Expression, sample: u64| modular::evaluate(expression, sample, &mut work.steps).ok();
+    let mut at = |expression: &Expression, sample: u64| {
+        modular::evaluate(expression, expression.root, sample, &mut work.steps).ok()
+    };
     Some(modular::product(at(a, 1)?, at(b, 2)?) == modular::product(at(a, 2)?, at(b, 1)?))
 }
 

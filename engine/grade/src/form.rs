@@ -1,6 +1,7 @@
 //! The outer form of an answer: a set, a tuple, a list, a matrix, an equation, an interval, or none of these.
 //! Looks at brackets and separators only; what stands between them is for others to compare.
 
+use crate::characters::is_longer;
 use crate::names::Name;
 use crate::token::{Kind, Token, Tokens};
 
@@ -22,8 +23,11 @@ pub(crate) enum Form<'a> {
     /// The value with `+` and the value with `-`.
     PlusMinus(Tokens<'a>),
     Union(Vec<Tokens<'a>>),
-    /// All real numbers but those of a set; all, where it is empty.
-    RealsWithout(Tokens<'a>),
+    /// The real numbers, or an interval, but not the numbers of a set.
+    Without {
+        whole: Tokens<'a>,
+        set: Tokens<'a>,
+    },
     Matrix {
         determinant: bool,
         rows: Vec<Vec<Tokens<'a>>>,
@@ -72,23 +76,36 @@ pub(crate) fn form(tokens: Tokens<'_>) -> Form<'_> {
     }
     let unions = split(tokens, is_union);
     if unions.len() > 1 {
-        return Form::Union(unions);
+        return union(unions);
     }
-    match tokens {
-        [reals] if is_reals(reals) => Form::RealsWithout(&[]),
-        [reals, minus, set @ ..]
-            if is_reals(reals)
-                && matches!(minus.name, Name::Setminus | Name::Minus)
-                && set.first().is_some_and(|token| token.name == Name::OpenSet) =>
-        {
-            Form::RealsWithout(set)
-        }
+    if is_reals(tokens) {
+        return Form::Without { whole: tokens, set: &[] };
+    }
+    let difference = split(tokens, |tokens, at| {
+        let set = tokens.get(at + 1).is_some_and(|token| token.name == Name::OpenSet);
+        matches!(tokens[at].name, Name::Setminus | Name::Minus) && set
+    });
+    match difference[..] {
+        [whole, set] => Form::Without { whole, set },
         _ => inner_form(tokens),
     }
 }
 
-fn is_reals(token: &Token<'_>) -> bool {
-    token.kind == Kind::Word && token.text == "R"
+/// A union; of sets whose elements are written out, the set of them.
+fn union(parts: Vec<Tokens<'_>>) -> Form<'_> {
+    let mut all = Vec::new();
+    for part in &parts {
+        match form(part) {
+            Form::Set(mut items) => all.append(&mut items),
+            _ => return Form::Union(parts),
+        }
+    }
+    Form::Set(all)
+}
+
+/// Whether it is the set of real numbers.
+fn is_reals(tokens: Tokens<'_>) -> bool {
+    matches!(tokens, [only] if only.kind == Kind::Word && only.text == "R")
 }
 
 /// What `\{x : x > 0\}` says of its elements.
@@ -252,22 +269,55 @@ fn matrix<'a>(environment: &str, body: Tokens<'a>) -> Option<Form<'a>> {
     Some(Form::Matrix { determinant, rows })
 }
 
-/// Whether the left side of an equation only names its right side: `x`, `f(x)`, `AB`, `\angle ABC`, `area`.
+/// Whether the left side of an equation only names its right side: `x`, `f(3)`, `f^{-1}(x)`, `AB`, `|AB|`, `(x, y)`, `x:y`,
+/// `\angle ABC`, `\sin A`, `area`.
 pub(crate) fn is_name(tokens: Tokens<'_>) -> bool {
-    let starts = tokens.first().is_some_and(|first| matches!(first.kind, Kind::Word | Kind::Command));
-    let mut after_letter = false;
-    for token in tokens {
+    let tokens = match tokens {
+        // A length, not the absolute value of a variable.
+        [open, length, close] if open.name == Name::Bar && close.name == Name::Bar && is_longer(length.text, 1) => {
+            std::slice::from_ref(length)
+        }
+        _ => tokens,
+    };
+    let starts = tokens.first().is_some_and(|first| {
+        let several =
+            first.name == Name::Open && tokens.iter().any(|token| matches!(token.name, Name::Comma | Name::Circ));
+        matches!(first.kind, Kind::Word | Kind::Command) || several
+    });
+    let (mut after_letter, mut before, mut at) = (false, Name::None, 0);
+    while let Some(token) = tokens.get(at) {
         let fits = match token.name {
             Name::Open | Name::Close | Name::Under | Name::OpenGroup | Name::CloseGroup | Name::Prime | Name::Comma => {
                 true
             }
-            Name::Letter | Name::Mark | Name::Pi => true,
-            _ => token.kind == Kind::Word || (token.is_number() && after_letter),
+            Name::Letter | Name::Mark | Name::Pi | Name::Circ | Name::Colon => true,
+            Name::Sin | Name::Cos | Name::Tan => true,
+            Name::Minus => before == Name::Open,
+            // The inverse of a function.
+            Name::Power if is_inverse(&tokens[at + 1..]) => {
+                at += 4;
+                true
+            }
+            _ if token.is_number() => after_letter || (matches!(before, Name::Open | Name::Minus) && at > 1),
+            _ => token.kind == Kind::Word,
         };
         if !fits {
             return false;
         }
-        after_letter = token.kind == Kind::Word || matches!(token.name, Name::Under | Name::OpenGroup);
+        after_letter =
+            token.kind == Kind::Word || matches!(token.name, Name::Under | Name::OpenGroup | Name::Letter | Name::Mark);
+        before = token.name;
+        at += 1;
     }
-    starts && tokens.len() <= 10
+    starts && tokens.len() <= 12
+}
+
+/// `{-1}` and a bracket.
+fn is_inverse(tokens: Tokens<'_>) -> bool {
+    let is = |at: usize, name: Name| tokens.get(at).is_some_and(|token| token.name == name);
+    is(0, Name::OpenGroup)
+        && is(1, Name::Minus)
+        && tokens.get(2).is_some_and(|one| one.text == "1")
+        && is(3, Name::CloseGroup)
+        && is(4, Name::Open)
 }

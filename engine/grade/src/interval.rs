@@ -20,6 +20,7 @@ pub(crate) struct Interval<'a> {
 }
 
 const UNBOUNDED: End<'static> = End { value: None, closed: false };
+const REALS: Interval<'static> = Interval { low: UNBOUNDED, high: UNBOUNDED };
 
 /// The intervals that a form is the union of, if it is one.
 pub(crate) fn intervals<'a>(shape: &Form<'a>) -> Option<Vec<Interval<'a>>> {
@@ -33,15 +34,20 @@ pub(crate) fn intervals<'a>(shape: &Form<'a>) -> Option<Vec<Interval<'a>>> {
         },
         Form::Union(parts) => joined(parts, true),
         Form::List { items, either: true } => joined(items, false),
+        Form::List { items, .. } => both_bounds(items),
         Form::Chain { parts, relations } => inequality(parts, relations),
-        Form::RealsWithout([]) => Some(vec![Interval { low: UNBOUNDED, high: UNBOUNDED }]),
-        Form::RealsWithout(set) => match form(set) {
-            Form::Set(points) => match points[..] {
-                [point] => Some(around(point)),
+        Form::Without { whole, set } => {
+            let whole = match form(whole) {
+                Form::Without { set: [], .. } => REALS,
+                Form::Sequence { brackets, items } => intervals(&Form::Sequence { brackets, items })?.pop()?,
+                _ => return None,
+            };
+            match form(set) {
+                Form::Set(points) => Some(around(whole, &points)),
+                _ if set.is_empty() => Some(vec![whole]),
                 _ => None,
-            },
-            _ => None,
-        },
+            }
+        }
         _ => None,
     }
 }
@@ -53,15 +59,58 @@ fn joined<'a>(parts: &[Tokens<'a>], brackets: bool) -> Option<Vec<Interval<'a>>>
         match shape {
             Form::Union(_) | Form::List { .. } => return None,
             Form::Sequence { .. } if !brackets => return None,
+            Form::Set(points) if brackets => all.extend(points.into_iter().map(|point| {
+                let end = End { value: Some(point), closed: true };
+                Interval { low: end, high: end }
+            })),
             shape => all.append(&mut intervals(&shape)?),
         }
     }
-    Some(all)
+    Some(merged(all))
 }
 
-fn around(point: Tokens<'_>) -> Vec<Interval<'_>> {
-    let open = End { value: Some(point), closed: false };
-    vec![Interval { low: UNBOUNDED, high: open }, Interval { low: open, high: UNBOUNDED }]
+/// The intervals, those that touch as one.
+fn merged(intervals: Vec<Interval<'_>>) -> Vec<Interval<'_>> {
+    let mut merged: Vec<Interval<'_>> = Vec::with_capacity(intervals.len());
+    for interval in intervals {
+        if let Some(last) = merged.last_mut()
+            && let (Some(end), Some(start)) = (last.high.value, interval.low.value)
+            && (last.high.closed || interval.low.closed)
+            && same_text(end, start)
+        {
+            last.high = interval.high;
+        } else {
+            merged.push(interval);
+        }
+    }
+    merged
+}
+
+/// `x > a` and `x < b`, in any order.
+fn both_bounds<'a>(items: &[Tokens<'a>]) -> Option<Vec<Interval<'a>>> {
+    let [first, second] = items else { return None };
+    let bound = |tokens: Tokens<'a>| match form(tokens) {
+        shape @ Form::Chain { .. } => intervals(&shape).filter(|found| found.len() == 1)?.pop(),
+        _ => None,
+    };
+    let (first, second) = (bound(first)?, bound(second)?);
+    let (low, high) = if first.high.value.is_none() { (first, second) } else { (second, first) };
+    let one_each =
+        low.low.value.is_some() && low.high.value.is_none() && high.low.value.is_none() && high.high.value.is_some();
+    one_each.then(|| vec![Interval { low: low.low, high: high.high }])
+}
+
+/// An interval without points of it, in their order.
+fn around<'a>(whole: Interval<'a>, points: &[Tokens<'a>]) -> Vec<Interval<'a>> {
+    let mut parts = vec![whole];
+    for point in points {
+        let open = End { value: Some(*point), closed: false };
+        if let Some(last) = parts.last_mut() {
+            last.high = open;
+        }
+        parts.push(Interval { low: open, high: whole.high });
+    }
+    parts
 }
 
 /// `-\infty` as a lower and `\infty` as an upper end are no bounds.
@@ -84,7 +133,7 @@ fn inequality<'a>(parts: &[Tokens<'a>], relations: &[Name]) -> Option<Vec<Interv
     let closed = |relation: Name| matches!(relation, Name::LessEqual | Name::GreaterEqual);
     match (parts, relations) {
         (&[variable, point], &[Name::NotEqual]) if is_variable(variable) && !mentions(point, variable) => {
-            Some(around(point))
+            Some(around(REALS, &[point]))
         }
         (&[left, right], &[relation]) if rises(relation) || falls(relation) => {
             let (variable, bound) = if is_variable(left) { (left, right) } else { (right, left) };

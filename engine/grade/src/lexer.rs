@@ -174,6 +174,10 @@ impl<'text> Lexer<'text> {
                 self.push(token);
                 self.split_arguments();
             }
+            Name::Newline => {
+                self.push(token);
+                self.skip_line_space();
+            }
             _ => self.push(token),
         }
     }
@@ -262,6 +266,18 @@ impl<'text> Lexer<'text> {
         }
     }
 
+    /// Leaves out the space after a line, as of `\\\\[2pt]`.
+    fn skip_line_space(&mut self) {
+        let end = self.rest.bytes().take(10).position(|byte| byte == b']');
+        if let Some(end) = end.filter(|_| self.rest.starts_with('['))
+            && ["pt", "em", "ex", "mm", "cm"].iter().any(|unit| part(self.rest, 1, end).ends_with(unit))
+        {
+            self.take(end + 1);
+        } else if self.rest.starts_with('*') {
+            self.take(1);
+        }
+    }
+
     fn next_is(&self, symbol: char) -> bool {
         self.rest.chars().find(|character| !is_space(*character)) == Some(symbol)
     }
@@ -279,7 +295,7 @@ impl<'text> Lexer<'text> {
 
 /// The length of a separator of thousands.
 fn separator(rest: &str, commas: bool) -> Option<usize> {
-    for separator in ["{,}", ",\\!", "\\,", "\\!"] {
+    for separator in ["{,}", ",\\!", "\\,", "\\!", "\\;", "\\:", "\\ "] {
         if rest.starts_with(separator) {
             return Some(separator.len());
         }
@@ -312,6 +328,9 @@ mod tests {
             ("\\frac{1", "\\frac{1"),
             ("x<=2", "x\\le2"),
             ("9:00 a.m.", "9:00am"),
+            ("1\\\\[2pt]2\\\\[1,2]", "1\\\\2\\\\[1,2]"),
+            ("1\\;000\\ 000", "1000000"),
+            ("{\\large 5}\\textcolor{red}{x}", "5x"),
             ("\\begin{array}{cc}1&2\\end{array}", "\\begin{array}1&2\\end{array}"),
             ("2.5E-3 e", "2.5e-3e"),
             ("\\", ""),

@@ -32,10 +32,15 @@ pub(crate) struct Modular<'expression> {
     steps: &'expression mut u32,
 }
 
-/// The value of an expression modulo both primes, its variables at the point `sample`. Takes the steps that it needs.
-pub(crate) fn evaluate(expression: &Expression, sample: u64, steps: &mut u32) -> Result<Residues, Failure> {
+/// The value of a node modulo both primes, its variables at the point `sample`. Takes the steps that it needs.
+pub(crate) fn evaluate(
+    expression: &Expression,
+    node: NodeId,
+    sample: u64,
+    steps: &mut u32,
+) -> Result<Residues, Failure> {
     let mut modular = Modular { expression, bound: Vec::new(), sample, steps };
-    modular.value(expression.root)
+    modular.value(node)
 }
 
 /// A point for a name, the same in every expression; `salt` picks among points.
@@ -123,12 +128,12 @@ impl Modular<'_> {
 
     fn binomial(&mut self, arguments: &[NodeId]) -> Result<Residues, Failure> {
         let [all, some] = *arguments else { return Err(Failure::Unsupported) };
-        let all = self.integer(all).ok_or(Failure::Unsupported)?;
+        let all = self.value(all)?;
         let some = self.integer(some).filter(|some| (0..=MAX_TERMS).contains(some)).ok_or(Failure::Unsupported)?;
         self.spend(2 * some as u32)?;
         let (mut above, mut below) = (integer(1), integer(1));
         for factor in 1..=some {
-            above = product(above, integer(all.checked_sub(factor - 1).ok_or(Failure::Unsupported)?));
+            above = product(above, sum(all, integer(1 - factor)));
             below = product(below, integer(factor));
         }
         self.quotient(above, below)
@@ -311,7 +316,7 @@ fn negated(a: Residues) -> Residues {
     both(|at| if a[at] == 0 { 0 } else { PRIMES[at] - a[at] })
 }
 
-fn power(base: Residues, exponent: u64) -> Residues {
+pub(crate) fn power(base: Residues, exponent: u64) -> Residues {
     both(|at| power_of(base[at], exponent, at))
 }
 

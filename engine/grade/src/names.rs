@@ -34,7 +34,7 @@ names! {
     Frac "\\frac \\dfrac \\tfrac \\cfrac \\nicefrac \\sfrac" Binom "\\binom \\dbinom \\tbinom"
     Choose "\\choose" Over "\\over" Sqrt "\\sqrt sqrt" Sum "\\sum" Prod "\\prod" Circ "\\circ"
     Infinity "\\infty inf infinity oo" Pi "\\pi pi"
-    In "\\in" Cup "\\cup" Setminus "\\setminus \\backslash" EmptySet "\\emptyset \\varnothing \\empty"
+    In "\\in" Cup "\\cup \\bigcup" Setminus "\\setminus \\backslash" EmptySet "\\emptyset \\varnothing \\empty"
     // Functions, in the order of `Function`.
     Sin "\\sin sin" Cos "\\cos cos" Tan "\\tan tan \\tg tg" Cot "\\cot cot" Sec "\\sec sec" Csc "\\csc csc"
     Arcsin "\\arcsin arcsin asin" Arccos "\\arccos arccos acos" Arctan "\\arctan arctan atan" Sinh "\\sinh sinh"
@@ -44,18 +44,20 @@ names! {
         \\rho \\sigma \\tau \\upsilon \\phi \\chi \\psi \\omega \\Gamma \\Delta \\Theta \\Lambda \\Xi \\Pi \\Sigma \
         \\Upsilon \\Phi \\Psi \\Omega \\ell \\hbar"
     // Marks of a name: `\angle ABC`.
-    Mark "\\angle \\triangle \\overline \\overrightarrow \\vec \\measuredangle \\widehat \\hat \\bar"
+    Mark "\\angle \\triangle \\overline \\overrightarrow \\vec \\measuredangle \\widehat \\hat \\bar \\dot"
     // Commands that are layout, alone or with their group, and the delimiters of mathematics.
     Layout "\\big \\Big \\bigg \\Bigg \\bigl \\bigr \\Bigl \\Bigr \\biggl \\biggr \\middle \\displaystyle \
         \\textstyle \\scriptstyle \\limits \\nolimits \\bf \\rm \\it \\sf \\cal \\tt \\bold \\centering \\nonumber \
-        \\notag \\hfill \\quad \\qquad \\! \\, \\; \\: \\> \\/ \\space \\thinspace \\strut"
+        \\notag \\hfill \\large \\Large \\LARGE \\huge \\Huge \\small \\tiny \\normalsize \\footnotesize \
+        \\scriptsize \\noindent \\mathstrut \\enspace \\enskip \\allowbreak \\quad \\qquad \\! \\, \\; \\: \\> \\/ \\space \\thinspace \\strut"
     Side "\\left \\right"
     Wrapper "\\mathbf \\mathit \\mathsf \\mathtt \\mathbb \\mathcal \\boldsymbol \\bm \\hbox \\operatorname \
-        \\underline \\boxed \\fbox \\emph \\mathnormal \\mathop \\pmb \\ensuremath"
+        \\underline \\boxed \\fbox \\emph \\mathnormal \\mathop \\pmb \\ensuremath \\underbrace \
+        \\overbrace \\mathbin \\mathrel"
     Text "\\text \\textbf \\textit \\textrm \\textsf \\texttt \\textnormal \\textsc \\mbox \\mathrm"
-    Dropped "\\phantom \\hphantom \\vphantom \\color \\hspace \\vspace \\label \\tag"
+    Dropped "\\textcolor \\phantom \\hphantom \\vphantom \\color \\hspace \\vspace \\label \\tag"
     Delimiter "$ ` \\$ \\( \\) \\[ \\]"
-    And "and" Or "or" To "to" Article "the" Option "option choice answer" Currency "usd us rs"
+    And "and" Or "or" To "to" Article "the" Option "option choice answer ans" Currency "usd us rs cad aud inr"
     Yes "yes true" No "no false" Am "am" Pm "pm"
     January "january jan" February "february feb" March "march mar" April "april apr" May "may" June "june jun"
     July "july jul" August "august aug" September "september sep sept" October "october oct" November "november nov"

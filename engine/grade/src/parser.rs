@@ -215,7 +215,7 @@ impl<'a> Parser<'a> {
         let token = self.token()?;
         self.at += 1;
         match token.name {
-            _ if token.is_number() => Some(self.number_or_mixed(token)),
+            _ if token.is_number() => Some(self.recurring(token).unwrap_or_else(|| self.number_or_mixed(token))),
             Name::Open => self.enclosed(Self::sum, Name::Close),
             Name::OpenSquare => self.enclosed(Self::sum, Name::CloseSquare),
             Name::OpenGroup => self.enclosed(Self::over, Name::CloseGroup),
@@ -264,6 +264,27 @@ impl<'a> Parser<'a> {
             Name::Over => self.quotient(above, below),
             _ => self.add(Node::Call(Function::Binomial, vec![above, below])),
         })
+    }
+
+    /// A decimal whose last digits recur: `0.1\\overline{6}`, `0.\\dot{3}`.
+    fn recurring(&mut self, token: &Token<'_>) -> Option<NodeId> {
+        let rest = self.tokens.get(self.at..)?;
+        let point = rest.first()?.name == Name::Dot;
+        let [mark, open, digits, close, ..] = rest.get(usize::from(point)..)? else { return None };
+        let braces = open.name == Name::OpenGroup && close.name == Name::CloseGroup;
+        let whole = token.is_integer();
+        if mark.name != Name::Mark || !braces || !digits.is_integer() || whole != point || digits.text.len() > 30 {
+            return None;
+        }
+        self.at += 4 + usize::from(point);
+        let places = token.text.bytes().rev().take_while(|byte| *byte != b'.').count();
+        let zeros = if point { 0 } else { places };
+        let start = self.number(token);
+        let digits_of = self.number(digits);
+        let nines = "9".repeat(digits.text.len()) + &"0".repeat(zeros);
+        let nines = self.decimal(&nines);
+        let tail = self.quotient(digits_of, nines);
+        Some(self.add(Node::Sum(vec![(start, false), (tail, false)])))
     }
 
     /// A number, or a mixed number: `7\frac{3}{4}`, `7 3/4`.

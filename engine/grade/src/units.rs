@@ -6,7 +6,7 @@ use crate::expression::Expression;
 use crate::names::Name;
 use crate::parser::parse;
 use crate::token::{Kind, Token, Tokens, digest};
-use crate::words::is_product;
+use crate::words::{is_product, is_times};
 
 /// Higher powers of a unit are taken for this one.
 const MAX_POWER: i32 = 1000;
@@ -56,6 +56,7 @@ const SCALES: [(u8, &str); 39] = [
 ];
 
 /// A value and what stands after it: a power of ten in words, and the unit.
+#[derive(Clone, Copy)]
 pub(crate) struct Measure<'a> {
     pub(crate) value: Tokens<'a>,
     pub(crate) scale: Option<&'static str>,
@@ -80,22 +81,29 @@ pub(crate) fn measure<'a>(tokens: Tokens<'a>) -> Measure<'a> {
     }
     let (mut depth, mut number) = (0usize, false);
     for (at, token) in tokens.iter().enumerate() {
+        number |= token.is_number() || token.name == Name::Pi;
+        if depth == 0 && number && starts_unit(tokens, at) {
+            let scale = token.name.power_of_ten();
+            let unit = &tokens[at + usize::from(scale.is_some())..];
+            if (0..unit.len()).all(|at| belongs(unit, at)) {
+                return Measure { value: &tokens[..at], scale, unit };
+            }
+            break;
+        }
         if token.name.opens() {
             depth += 1;
         } else if token.name.closes() {
             depth = depth.saturating_sub(1);
         }
-        number |= token.is_number() || token.name == Name::Pi;
-        if depth == 0 && number && starts_unit(tokens, at) {
-            let scale = token.name.power_of_ten();
-            let unit = &tokens[at + usize::from(scale.is_some())..];
-            if unit.iter().all(belongs) {
-                return Measure { value: &tokens[..at], scale, unit };
-            }
-            break;
-        }
     }
     Measure { value: tokens, scale: None, unit: &[] }
+}
+
+impl Measure<'_> {
+    /// Whether it may be a product of variables, its unit included: `3m`.
+    pub(crate) fn may_be_product(&self) -> bool {
+        self.unit.iter().all(|token| !is_longer(token.text, 1))
+    }
 }
 
 /// Values each with its unit, one after the other: `2 hours 30 minutes`.
@@ -123,6 +131,12 @@ fn starts_unit(tokens: Tokens<'_>, at: usize) -> bool {
         Name::Percent => return true,
         Name::Degree => return !tokens[..at].iter().any(|token| token.name.function().is_some()),
         Name::And | Name::Or | Name::To => return false,
+        // `\frac{\text{m}}{\text{s}}` after a number.
+        Name::Frac => {
+            return token.spaced
+                && tokens.get(at + 2).is_some_and(|above| is_unit_letter(above) || unit_name(above).is_unit());
+        }
+        _ if is_unit_letter(token) => return has_unit_letter(tokens, at),
         _ if token.kind != Kind::Word => return false,
         name if name.power_of_ten().is_some() => return true,
         Name::Sec => return token.spaced && at + 1 == tokens.len(),
@@ -130,22 +144,48 @@ fn starts_unit(tokens: Tokens<'_>, at: usize) -> bool {
         _ => {}
     }
     if !is_longer(token.text, 1) {
-        return token.spaced && token.name.is_unit();
+        return false;
     }
     unit_name(token).is_unit()
         || (token.spaced && !is_product(token.text, true))
         || (is_longer(token.text, 3) && !is_product(token.text, false))
 }
 
-/// Whether it may be a part of a unit.
-fn belongs(token: &Token<'_>) -> bool {
+/// Whether a letter may be a unit: case tells them from variables.
+fn is_unit_letter(token: &Token<'_>) -> bool {
+    const LETTERS: &str = "m s g h l L J N W V A K C F T \\Omega \\mu";
+    matches!(token.kind, Kind::Word | Kind::Command) && LETTERS.split(' ').any(|letter| letter == token.text)
+}
+
+/// Whether the letter there is a unit, not a variable: what stands before it has no variable and is no sum, and what is
+/// not a plain number is measured in `m` alone.
+fn has_unit_letter(tokens: Tokens<'_>, at: usize) -> bool {
+    let (value, letter) = (&tokens[..at], &tokens[at]);
+    let last = &value[at - 1];
+    let mut plain = true;
+    for (at, token) in value.iter().enumerate() {
+        let sign = matches!(token.name, Name::Plus | Name::Minus);
+        let sum = sign && at > 0 && (value[at - 1].is_number() || value[at - 1].name.closes());
+        if sum || (token.kind == Kind::Word && !is_times(tokens, at)) || token.name == Name::Letter {
+            return false;
+        }
+        plain &= token.kind != Kind::Command || matches!(token.name, Name::Frac | Name::Times);
+    }
+    (letter.spaced || last.is_number()) && (plain || letter.text == "m")
+}
+
+/// Whether the token there may be a part of a unit. A minus belongs to a power.
+fn belongs(unit: Tokens<'_>, at: usize) -> bool {
+    let token = &unit[at];
     match token.name {
         Name::And | Name::Or => false,
         Name::OpenGroup | Name::CloseGroup | Name::Open | Name::Close | Name::Dot | Name::Percent | Name::Degree => {
             true
         }
-        Name::Power | Name::Slash | Name::Times | Name::Minus => true,
-        _ => matches!(token.kind, Kind::Word | Kind::Number),
+        Name::Minus => at > 0 && matches!(unit[at - 1].name, Name::OpenGroup | Name::Power),
+        Name::Power | Name::Slash | Name::Times | Name::Frac => true,
+        _ if is_unit_letter(token) => true,
+        _ => token.is_number() || (token.kind == Kind::Word && is_longer(token.text, 1)),
     }
 }
 
@@ -169,8 +209,10 @@ fn singular(word: &str) -> Option<&str> {
 impl Unit {
     pub(crate) fn of(tokens: Tokens<'_>) -> Self {
         let (mut unit, mut divides, mut power, mut raised, mut sign) = (Self::default(), 1, 1, false, 1);
-        for token in tokens {
+        for (at, token) in tokens.iter().enumerate() {
             match token.name {
+                // Below the bar of a fraction.
+                Name::OpenGroup if at > 0 && tokens[at - 1].name == Name::CloseGroup => divides = -1,
                 Name::Slash => divides = -1,
                 Name::Square => power = 2,
                 Name::Cubic => power = 3,
@@ -187,7 +229,7 @@ impl Unit {
                     raised = false;
                 }
                 Name::Percent | Name::Degree => unit.push(token, divides),
-                _ if token.kind == Kind::Word => {
+                _ if token.kind == Kind::Word || is_unit_letter(token) => {
                     unit.push(token, divides * power);
                     power = 1;
                 }
@@ -274,6 +316,19 @@ mod tests {
             ("40\\%", "40", "%"),
             ("2x", "2x", ""),
             ("3 x", "3x", ""),
+            ("3 n", "3n", ""),
+            ("2.4V", "2.4", "v"),
+            ("71L", "71", "l"),
+            ("9.81m/s^2", "9.81", "m/s^2"),
+            ("12x", "12x", ""),
+            ("2\\pi r h", "2\\pi r h", ""),
+            ("\\pi r^2 h", "\\pi r^2h", ""),
+            ("36\\pi m^3", "36\\pi", "m^3"),
+            ("3 + 2 m", "3+2m", ""),
+            ("10^{-3} m", "10^{-3}", "m"),
+            ("3\\,\\Omega", "3", "\\Omega"),
+            ("7\\ \\frac{\\text{m}}{\\text{s}}", "7", "\\frac m s"),
+            ("90^\\circ - 60^\\circ", "90\\degree-60\\degree", ""),
             ("USD 5.10", "5.10", "usd"),
             ("x+1", "x+1", ""),
             ("5 sec", "5", "sec"),
@@ -291,6 +346,7 @@ mod tests {
             ("cm^2", "square centimeters", true),
             ("m/s", "metres per second", true),
             ("m s^{-1}", "m/s", true),
+            ("\\frac{m}{s}", "m/s", true),
             ("m/s", "m/s^2", false),
             ("m", "m^2", false),
             ("cm", "m", true),

@@ -69,7 +69,7 @@ pub(crate) fn is_product(letters: &str, alone: bool) -> bool {
 }
 
 /// The letter x between two numbers, as in `6.0 x 10^4`.
-fn is_times(tokens: Tokens<'_>, at: usize) -> bool {
+pub(crate) fn is_times(tokens: Tokens<'_>, at: usize) -> bool {
     let number = |at: usize| tokens.get(at).filter(|token| token.is_number());
     let (Some(_), Some(after)) = (number(at.wrapping_sub(1)), number(at + 1)) else {
         return false;
