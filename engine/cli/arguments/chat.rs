@@ -46,7 +46,7 @@ pub(crate) struct ChatArguments {
     /// The longest answer, in tokens
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub(crate) max_tokens: usize,
-    /// Scale images of more pixels down
+    /// Scale images of more pixels down; a checkpoint's own bounds stay in force
     #[arg(long, value_name = "N", default_value_t = 262_144)]
     pub(crate) max_pixels: usize,
     /// Decides the draws; a turn's number is mixed in

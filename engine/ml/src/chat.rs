@@ -57,7 +57,7 @@ impl Processor {
         Ok(Processor { tokenizer, images, template, max_positions: config.text.max_positions })
     }
 
-    /// The same processor with another upper bound on the pixels of an image.
+    /// The same processor with at most this many pixels of an image; the checkpoint's own bound is never raised.
     #[must_use]
     pub fn with_max_pixels(mut self, max_pixels: usize) -> Self {
         if let Some(images) = &mut self.images {

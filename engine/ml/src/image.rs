@@ -17,6 +17,8 @@ use crate::{Error, Result};
 
 /// The longest side may be this many times the shortest.
 const MAX_ASPECT: f64 = 200.0;
+/// The largest bound on pixels that a checkpoint may set, five times Qwen2.5-VL's: patches of as many take 1.6 GB.
+const MAX_PIXELS: u64 = 1 << 26;
 /// Pillow's number of the only resampling that is supported.
 const PILLOW_BICUBIC: u64 = 3;
 const CLIP_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -71,10 +73,11 @@ impl ImageProcessor {
         })
     }
 
-    /// The same processor with another upper bound on the pixels of an image after resizing.
+    /// The same processor with at most this many pixels of an image after resizing. The checkpoint's own bound is never raised:
+    /// its vision tower has seen no larger images.
     #[must_use]
     pub fn with_max_pixels(mut self, max_pixels: usize) -> Self {
-        self.max_pixels = max_pixels.max(1);
+        self.max_pixels = self.max_pixels.min(max_pixels).max(1);
         self
     }
 
@@ -166,8 +169,9 @@ impl<'a> Settings<'a> {
         let size = self.get("size");
         let nested = |name: &str| size.and_then(|size| size.get(name)).filter(|value| !value.is_null());
         let Some(value) = self.get(name).or_else(|| nested(edge)).or_else(|| nested(name)) else { return Ok(default) };
-        let count = value.as_u64().filter(|count| *count > 0).and_then(|count| usize::try_from(count).ok());
-        count.ok_or_else(|| self.error(name, value, "a whole number above zero"))
+        let count = value.as_u64().filter(|count| (1..=MAX_PIXELS).contains(count));
+        let count = count.and_then(|count| usize::try_from(count).ok());
+        count.ok_or_else(|| self.error(name, value, &format!("a whole number of pixels from 1 to {MAX_PIXELS}")))
     }
 
     fn switch(&self, name: &str) -> Result<bool> {

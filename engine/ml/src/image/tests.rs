@@ -146,6 +146,13 @@ fn settings_have_transformers_meaning() {
     // A field of its own overrides the one in `size`.
     assert_eq!(grid(json!({"max_pixels": 784, "min_pixels": 784, "size": {"longest_edge": 12544}})), [1, 2, 2]);
     assert_eq!(grid(json!({"do_resize": false, "max_pixels": 784})), [1, 8, 8]);
+    let bounded = processor(&json!({"max_pixels": 3136})).unwrap();
+    assert_eq!(bounded.clone().with_max_pixels(784).grid(112, 112).unwrap(), (2, 2));
+    assert_eq!(
+        bounded.with_max_pixels(1 << 20).grid(112, 112).unwrap(),
+        (4, 4),
+        "a checkpoint's bound is never raised"
+    );
 
     let (own, nested) = (json!({"max_pixels": 784}), json!({"image_processor": {"max_pixels": 3136}}));
     let both = processor_of(&[("preprocessor_config.json", &own), ("processor_config.json", &nested)]).unwrap();
@@ -165,7 +172,11 @@ fn settings_have_transformers_meaning() {
     let message = |settings: Value| processor(&settings).unwrap_err().to_string();
     for (settings, expected) in [
         (json!({"patch_size": 16}), "`patch_size` is 16, expected the vision tower's 14"),
-        (json!({"max_pixels": 0}), "`max_pixels` is 0, expected a whole number above zero"),
+        (json!({"max_pixels": 0}), "`max_pixels` is 0, expected a whole number of pixels from 1 to 67108864"),
+        (
+            json!({"min_pixels": u64::MAX}),
+            "`min_pixels` is 18446744073709551615, expected a whole number of pixels from 1 to 67108864",
+        ),
         (json!({"resample": 2}), "`resample` is 2, expected 3, bicubic"),
         (json!({"image_std": [0, 1, 1]}), "`image_std` is [0,1,1], expected numbers other than zero"),
         (json!({"image_mean": [1]}), "`image_mean` is [1], expected three numbers"),

@@ -45,7 +45,7 @@ pub(super) const MAX_PIXELS: OptionSpec = OptionSpec::new(
     "max-pixels",
     OptionKind::Int { min: 1, max: 1 << 30 },
     "262144",
-    "Images of more pixels are scaled down. 262144 is OpenVLThinker's; a checkpoint's own lower bound stays in force.",
+    "Images of more pixels are scaled down. 262144 is OpenVLThinker's; a checkpoint's own bounds stay in force.",
 );
 
 /// The options above as a stage reads them.
