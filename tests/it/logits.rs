@@ -62,6 +62,22 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
 }
 
 #[test]
+fn one_picture_gives_the_same_logits_in_every_format() {
+    let workplace = Workplace::new();
+    let model = root().join("tests/reference/model/tiny");
+    let [png, others @ ..] = ["png", "bmp", "gif", "webp"].map(|format| {
+        let url = root().join(format!("tests/reference/images/formats/same.{format}"));
+        let part = json!({"type": "image_url", "image_url": {"url": url}});
+        let messages = workplace.write("messages.json", &json!([{"role": "user", "content": [part]}]).to_string());
+        let out = workplace.path(&format!("{format}.safetensors"));
+        let paths = [model.to_str().unwrap(), messages.to_str().unwrap(), out.to_str().unwrap()];
+        workplace.ruminate(&["model", "logits", paths[0], paths[1], "-o", paths[2]]).expect(0);
+        std::fs::read(&out).expect("the program wrote the logits")
+    });
+    assert!(others.iter().all(|other| *other == png));
+}
+
+#[test]
 fn a_chat_that_cannot_be_used_says_where_and_what_was_expected() {
     let workplace = Workplace::new();
     let model = root().join("tests/reference/model/tiny");
@@ -85,7 +101,7 @@ fn a_chat_that_cannot_be_used_says_where_and_what_was_expected() {
         (image("data:image/png,abc"), "part 1 of message 0: the data URI begins with `data:image/png`"),
         (image("data:image/png;base64"), "part 1 of message 0: the data URI has no comma"),
         (png("!!!"), "part 1 of message 0: the data URI is damaged"),
-        (png("aGVsbG8="), "part 1 of message 0: the bytes are neither a PNG nor a JPEG file"),
+        (png("aGVsbG8="), "part 1 of message 0: the bytes are no image file, expected PNG, JPEG, WebP, GIF or BMP"),
         (png("iVBORw0KGgo="), "part 1 of message 0: the PNG file is damaged or truncated"),
     ] {
         let messages = workplace.write("messages.json", &chat.to_string());

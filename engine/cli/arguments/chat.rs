@@ -25,7 +25,7 @@ pub(crate) struct ChatArguments {
     /// What to say; without, the turns come from standard input
     #[arg(value_name = "PROMPT")]
     pub(crate) prompt: Option<String>,
-    /// A PNG or JPEG file to show; may be given several times
+    /// A PNG, JPEG, WebP, GIF or BMP file to show; may be given several times
     #[arg(long = "image", value_name = "FILE")]
     pub(crate) images: Vec<PathBuf>,
     /// The system turn [default: the chat template's]

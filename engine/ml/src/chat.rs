@@ -167,7 +167,7 @@ impl Processor {
         files.map(|file| self.process_image(file).map(Arc::new)).collect()
     }
 
-    /// An encoded PNG or JPEG file as the vision tower takes it.
+    /// An image file as the vision tower takes it.
     ///
     /// # Errors
     /// When the image cannot be used, or the model has no vision tower.

@@ -102,7 +102,7 @@ impl ImageProcessor {
         Ok((height, width))
     }
 
-    /// An encoded PNG or JPEG file as patches.
+    /// An image file as patches.
     ///
     /// # Errors
     /// When the file cannot be decoded or its sides differ too much.

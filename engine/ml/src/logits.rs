@@ -69,7 +69,7 @@ fn name_image(error: Error, messages: &[Message], processor: &Processor) -> Erro
 
 fn load(url: &str, folder: &Path) -> Result<Vec<u8>> {
     if let Some(data) = url.strip_prefix("data:") {
-        let expected = "expected `data:image/png;base64,` or `data:image/jpeg;base64,` and the file in base64";
+        let expected = "expected `data:`, a media type such as `image/png`, `;base64,` and the file in base64";
         let (kind, encoded) =
             data.split_once(',').ok_or_else(|| Error::chat(format!("the data URI has no comma: {expected}")))?;
         if !kind.ends_with(";base64") {

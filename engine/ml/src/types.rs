@@ -22,7 +22,7 @@ pub struct Message {
 pub enum Part {
     /// Plain text.
     Text(String),
-    /// An image as an encoded PNG or JPEG file.
+    /// An image as an encoded file: PNG, JPEG, WebP, GIF or BMP.
     Image(Arc<[u8]>),
 }
 

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Small images in the forms of PNG and JPEG that there are, and the RGB that Pillow and transformers make of them.
+"""Small images in the forms of PNG, JPEG, WebP, GIF and BMP that there are, and the RGB that Pillow and transformers make of them.
 
 usage: make_formats.py OUT [LARGEST_SIDE [SEED [COPIES]]]
 
-Writes OUT/*.png, OUT/*.jpg, OUT/expected.safetensors (per file, `[height, width, 3]` u8) and, for sides above 40,
+Writes the images, OUT/expected.safetensors (per file, `[height, width, 3]` u8) and, for sides above 40,
 OUT/pixels.safetensors (per file, the `pixel_values` of transformers' torchvision backend for 3136 to 12544 pixels).
+Samplings that Pillow does not write are libjpeg-turbo's `cjpeg`.
 """
-import os, random, struct, sys, zlib
+import io, os, random, struct, subprocess, sys, zlib
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import save_file
 from transformers import Qwen2VLImageProcessor
 from transformers.image_transforms import convert_to_rgb
@@ -47,6 +49,65 @@ def few_levels(array, bits):
     levels = np.concatenate([array >> (8 - bits), np.zeros((len(array), -array.shape[1] % per), np.uint8)], 1)
     levels = levels.reshape(len(array), -1, per)
     return [line.tobytes() for line in sum(levels[..., k] << (bits * (per - 1 - k)) for k in range(per)).astype(np.uint8)]
+
+
+def saved(image, kind, **options):
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def cjpeg(path, image, *options):
+    jpeg = subprocess.run(["cjpeg", *options], input=saved(image, "PPM"), capture_output=True, check=True).stdout
+    open(path, "wb").write(jpeg)
+
+
+def ycck(path, image):
+    """Four components, of which the first three are a lightness and two colours: Adobe's transform 2 instead of 0."""
+    jpeg = bytearray(saved(image, "JPEG", quality=90))
+    jpeg[jpeg.index(b"Adobe") + 11] = 2
+    open(path, "wb").write(jpeg)
+
+
+def webp(path, image, room, place, has_alpha, **options):
+    """An animation of one frame somewhere on a canvas that is larger by `room`."""
+    def chunk(name, data):
+        return name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+    def three(*numbers):
+        return b"".join(struct.pack("<I", number)[:3] for number in numbers)
+    still, picture = saved(image, "WEBP", **options)[12:], b""
+    while still:
+        name, length = struct.unpack("<4sI", still[:8])
+        picture += still[:8 + length + length % 2] if name in (b"ALPH", b"VP8 ", b"VP8L") else b""
+        still = still[8 + length + length % 2:]
+    frame = three(place[0] // 2, place[1] // 2, image.width - 1, image.height - 1, 100) + b"\0" + picture
+    header = bytes([0x10 * has_alpha | 2, 0, 0, 0]) + three(image.width + room[0] - 1, image.height + room[1] - 1)
+    data = b"WEBP" + chunk(b"VP8X", header) + chunk(b"ANIM", b"\1\2\3\4\0\0") + chunk(b"ANMF", frame)
+    open(path, "wb").write(chunk(b"RIFF", data))
+
+
+def gif(path, pixels, screen, place, palette, key=None, local=None):
+    """A frame of 16 colours somewhere on a screen; its codes are all five bits long."""
+    def table(colours):
+        return colours.astype(np.uint8).tobytes().ljust(48, b"\0")
+    codes = []
+    for number, pixel in enumerate(pixels.ravel()):
+        codes += [16] * (number % 14 == 0) + [pixel]
+    bits = np.array(codes + [17], np.uint8)[:, None] >> np.arange(5) & 1
+    data = np.packbits(bits, bitorder="little").tobytes()
+    out = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x83, 5, 0) + table(palette)
+    out += b"" if key is None else b"!\xf9\x04\x01\0\0" + bytes([key, 0])
+    out += b"," + struct.pack("<HHHHB", *place, pixels.shape[1], pixels.shape[0], 0x80 | 3 if local is not None else 0)
+    out += (table(local) if local is not None else b"") + b"\4"
+    parts = [data[at:at + 255] for at in range(0, len(data), 255)]
+    open(path, "wb").write(out + b"".join(bytes([len(part)]) + part for part in parts) + b"\0;")
+
+
+def bmp(path, data, bits, size, palette=b"", compression=0, masks=b"", header=40):
+    """What Pillow does not write: 4 and 16 bits, runs, masks, lines from top to bottom (a height below zero)."""
+    head = struct.pack("<IiiHHIIiiII", header, *size, 1, bits, compression, len(data), 0, 0, 0, 0)
+    start = 14 + len(head) + len(masks) + len(palette)
+    open(path, "wb").write(b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + head + masks + palette + data)
 
 
 def forms(r, g, side):
@@ -89,7 +150,74 @@ def forms(r, g, side):
         out[f"grey{bits}.png"] = lambda p, bits=bits: png(p, few_levels(content(r, g, h, w, 1)[..., 0], bits), 0, bits, size=(h, w))
     for orientation in range(1, 9):
         out[f"exif{orientation}.jpg"] = lambda p, o=orientation: make(3, "RGB").save(p, exif=turned(o))
+    return out | more_forms(r, g, size, make, turned)
+
+
+def more_forms(r, g, size, make, turned):
+    rgb, rgba = lambda: make(3, "RGB"), lambda: make(4, "RGBA")
+    few = lambda: rgb().quantize(16)
+    colours = lambda count: g.integers(0, 256, (count, 3))
+    quality = lambda: str(r.randrange(30, 101))
+    def lines(bits, h, w):
+        return g.integers(0, 256, h * ((w * bits + 31) // 32 * 4)).astype(np.uint8).tobytes()
+    def plain(bits, flip=1, entries=0, **options):
+        def write(path):
+            h, w = size()
+            palette = g.integers(0, 256, 4 * entries).astype(np.uint8).tobytes()
+            bmp(path, lines(bits, h, w), bits, (w, flip * h), palette, **options)
+        return write
+    def frame(**options):
+        def write(path):
+            h, w = size()
+            pixels = g.integers(0, 16, (h, w))
+            options_here = {name: make() for name, make in options.items()}
+            gif(path, pixels, (w + 7, h + 4), (3, 2), colours(16), **options_here)
+        return write
+    def animation(make, **options):
+        def write(path):
+            first = make()
+            first.save(path, save_all=True, append_images=[make().resize(first.size)], **options)
+        return write
+    packet = b'<rdf:Description tiff:Orientation="6"/>'
+    masks = lambda *numbers: struct.pack(f"<{len(numbers)}I", *numbers)
+    out = {
+        "dot.jpg": lambda p: Image.new("RGB", (1, 1), (200, 30, 90)).save(p), "best.jpg": lambda p: rgb().save(p, quality=100, subsampling=0),
+        "optimised.jpg": lambda p: rgb().save(p, optimize=True), "restarts.jpg": lambda p: rgb().save(p, restart_marker_blocks=2),
+        "progressive_half.jpg": lambda p: rgb().save(p, progressive=True, subsampling=1), "xmp.jpg": lambda p: rgb().save(p, xmp=packet),
+        "ycck.jpg": lambda p: ycck(p, make(4, "CMYK")), "cmyk_quarter.jpg": lambda p: make(4, "CMYK").save(p, subsampling=2),
+        "arithmetic.jpg": lambda p: cjpeg(p, rgb(), "-arithmetic", "-quality", quality()),
+        "xmp.png": lambda p: rgb().save(p, pnginfo=described(packet)),
+        "lossy.webp": lambda p: rgb().save(p, quality=r.randrange(10, 100)), "lossless.webp": lambda p: rgb().save(p, lossless=True),
+        "lossy_alpha.webp": lambda p: rgba().save(p, quality=r.randrange(10, 100)), "lossless_alpha.webp": lambda p: rgba().save(p, lossless=True, exact=True),
+        "exif.webp": lambda p: rgb().save(p, exif=turned(r.choice([5, 6, 7, 8]))), "xmp.webp": lambda p: rgb().save(p, xmp=packet),
+        "animation.webp": animation(rgba, lossless=True),
+        "grey.gif": lambda p: make(1, "L").save(p), "palette.gif": lambda p: rgb().quantize(200).save(p, interlace=0),
+        "interlaced.gif": lambda p: few().save(p, interlace=1), "key.gif": lambda p: few().save(p, transparency=3), "rgba.gif": lambda p: rgba().save(p),
+        "animation.gif": animation(few),
+        "frame.gif": frame(), "frame_key.gif": frame(key=lambda: 3), "frame_local.gif": frame(local=lambda: colours(11)),
+        "bit.bmp": lambda p: make(1, "L").convert("1").save(p), "grey.bmp": lambda p: make(1, "L").save(p), "palette.bmp": lambda p: few().save(p),
+        "rgb.bmp": lambda p: rgb().save(p), "rgba.bmp": lambda p: rgba().save(p), "rgb_down.bmp": plain(24, -1),
+        "palette4.bmp": plain(4, entries=16), "palette8_down.bmp": plain(8, -1, entries=256), "rgb16.bmp": plain(16),
+        "rgb16_masks.bmp": plain(16, compression=3, masks=masks(0xf800, 0x7e0, 0x1f)), "rgb32.bmp": plain(32),
+        "alpha32.bmp": plain(32, compression=3, header=56, masks=masks(0xff0000, 0xff00, 0xff, 0xff000000)),
+        "runs8.bmp": lambda p: bmp(p, bytes([5, 3, 0, 0, 2, 7, 3, 9, 0, 0, 0, 5, 1, 2, 3, 4, 5, 0, 0, 1]), 8, (5, 3), colours(341).astype(np.uint8).tobytes() + b"\0", 1),
+    }
+    for name, sampling in [("440", "1x2"), ("411", "4x1"), ("410", "4x2"), ("mixed", "2x2,1x2,2x1")]:
+        out[f"{name}.jpg"] = lambda p, s=sampling: cjpeg(p, rgb(), "-sample", s, "-quality", quality())
+        out[f"{name}_progressive.jpg"] = lambda p, s=sampling: cjpeg(p, rgb(), "-progressive", "-sample", s, "-quality", quality())
+    for has_alpha in (False, True):
+        out[f"frame{'_alpha' * has_alpha}.webp"] = lambda p, a=has_alpha: webp(p, rgba(), (9, 7), (4, 6), a, lossless=r.random() < 0.5)
+    for kind in ("png", "bmp", "gif", "webp"):
+        # One picture for all, of no draw.
+        picture = Image.fromarray(np.arange(28 * 28, dtype=np.uint8).reshape(28, 28) // 16 * 16, "L").convert("RGB")
+        out[f"same.{kind}"] = lambda p, kind=kind: picture.save(p, **{"lossless": True} if kind == "webp" else {})
     return out
+
+
+def described(packet):
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet.decode())
+    return info
 
 
 if __name__ == "__main__":

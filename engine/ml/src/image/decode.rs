@@ -1,11 +1,15 @@
 //! Image files to 8-bit RGB as Pillow and transformers read them: upright by EXIF, transparency laid over white. Knows nothing
 //! of models.
 
+mod gif;
+mod jpeg;
+mod png;
+mod webp;
+
 use std::io::Cursor;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Rgb, RgbImage};
-use jpeg_decoder::PixelFormat;
 
 use crate::{Error, Result};
 
@@ -13,26 +17,31 @@ use crate::{Error, Result};
 const MAX_PIXELS: u64 = 178_956_970;
 /// The most bytes that decoded pixels may take.
 const MAX_BYTES: u64 = 1 << 30;
+/// What is read, for messages.
+const FORMATS: &str = "PNG, JPEG, WebP, GIF or BMP";
 
-/// Decodes a PNG or JPEG file.
+/// Decodes a PNG, JPEG, WebP, GIF or BMP file; of an animation the first frame.
 ///
-/// What other readers do differently: 16-bit grey keeps its numbers and is cut off at white, other 16-bit colours lose their low
-/// byte (Pillow); transparent pixels show white (transformers); the image is turned as its EXIF orientation says (transformers'
-/// `load_image`, `datasets`). JPEG has no exact decoding: values lie within 4 of libjpeg-turbo's, on average
-/// within 0.25.
+/// The bytes are Pillow's, but for BMP of 16 bits a pixel, which is within 1. What other readers do differently: 16-bit
+/// grey keeps its numbers and is cut off at white, other 16-bit colours lose their low byte (Pillow); transparent pixels
+/// show white (transformers); the image is turned as its EXIF or XMP orientation says (transformers' `load_image`,
+/// `datasets`).
 ///
 /// # Errors
-/// When the bytes are no PNG or JPEG file, a damaged or truncated one, or one of too many pixels.
+/// When the bytes are no such file, a damaged or truncated one, or one of too many pixels.
 pub fn decode_rgb(file: &[u8]) -> Result<RgbImage> {
     let (image, orientation) = match image::guess_format(file) {
-        Ok(ImageFormat::Png) => decode_png(file)?,
-        Ok(ImageFormat::Jpeg) => decode_jpeg(file)?,
+        Ok(ImageFormat::Png) => png::decode_png(file)?,
+        Ok(ImageFormat::Jpeg) => jpeg::decode_jpeg(file)?,
+        Ok(ImageFormat::WebP) => webp::decode_webp(file)?,
+        Ok(ImageFormat::Gif) => (gif::decode_gif(file)?, Orientation::NoTransforms),
+        Ok(ImageFormat::Bmp) => (decode_bmp(file)?, Orientation::NoTransforms),
         Ok(other) => {
-            let message = format!("the bytes are a {} file, expected PNG or JPEG", name(other));
+            let message = format!("the bytes are a {} file, expected {FORMATS}", name(other));
             return Err(Error::image(message));
         }
-        Err(_) if file.is_empty() => return Err(Error::image("the file is empty, expected PNG or JPEG")),
-        Err(_) => return Err(Error::image("the bytes are neither a PNG nor a JPEG file")),
+        Err(_) if file.is_empty() => return Err(Error::image(format!("the file is empty, expected {FORMATS}"))),
+        Err(_) => return Err(Error::image(format!("the bytes are no image file, expected {FORMATS}"))),
     };
     let mut image = DynamicImage::ImageRgb8(image);
     image.apply_orientation(orientation);
@@ -54,42 +63,38 @@ fn check_size(width: u64, height: u64) -> Result<()> {
     Err(Error::image(format!("{width}x{height} pixels, expected at most {MAX_PIXELS} in all")))
 }
 
-fn decode_png(file: &[u8]) -> Result<(RgbImage, Orientation)> {
-    let damaged = |error: image::ImageError| undecodable("PNG", &error);
-    let reader = ImageReader::with_format(Cursor::new(file), ImageFormat::Png);
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
+fn decode_bmp(file: &[u8]) -> Result<RgbImage> {
+    let damaged = |error: image::ImageError| undecodable("BMP", &error);
+    let decoder = ImageReader::with_format(Cursor::new(file), ImageFormat::Bmp).into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
-    if decoder.total_bytes() > MAX_BYTES {
-        let message =
-            format!("{width}x{height} pixels of 16 bits per channel, expected at most {MAX_BYTES} bytes in all");
-        return Err(Error::image(message));
+    Ok(without_alpha(DynamicImage::from_decoder(decoder).map_err(damaged)?))
+}
+
+/// How the image is to be turned: what its EXIF block says, or else its XMP packet.
+fn orientation(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Orientation {
+    const PREFIX: &[u8] = b"Exif\0\0";
+    exif.and_then(|block| Orientation::from_exif_chunk(block.strip_prefix(PREFIX).unwrap_or(block)))
+        .or_else(|| xmp.and_then(xmp_orientation))
+        .unwrap_or(Orientation::NoTransforms)
+}
+
+/// The first orientation in an XMP packet, an attribute or an element.
+fn xmp_orientation(packet: &[u8]) -> Option<Orientation> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let digit = packet.windows(NAME.len() + 3).find_map(|text| match text.strip_prefix(NAME)? {
+        [b'=', b'"', digit] | [b'>', digit, _] if digit.is_ascii_digit() => Some(digit - b'0'),
+        _ => None,
+    });
+    Orientation::from_exif(digit?)
+}
+
+/// An image of 8 bits a channel in RGB, over white where it is transparent.
+fn without_alpha(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
     }
-    let orientation = decoder.orientation().map_err(damaged)?;
-    let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    let high = |value: u16| (value >> 8) as u8;
-    // Pillow's key of a 16-bit colour is compared byte by byte: the pixel's high one with the key's low one.
-    let key = transparent_colour(file);
-    Ok((
-        match image {
-            DynamicImage::ImageLuma16(grey) => map(&grey, |[grey]| Rgb([cut_off(grey); 3])),
-            DynamicImage::ImageLumaA16(grey) if has_no_alpha_channel(file) => {
-                map(&grey, |[grey, alpha]| over_white([cut_off(grey); 3], high(alpha)))
-            }
-            DynamicImage::ImageLumaA16(grey) => map(&grey, |[grey, alpha]| over_white([high(grey); 3], high(alpha))),
-            DynamicImage::ImageRgb16(deep) => map(&deep, |colour| Rgb(colour.map(high))),
-            DynamicImage::ImageRgba16(deep) => map(&deep, |[red, green, blue, alpha]| {
-                let colour = [red, green, blue].map(high);
-                let alpha = key.map_or(high(alpha), |key| if colour == key { 0 } else { u8::MAX });
-                over_white(colour, alpha)
-            }),
-            image if image.color().has_alpha() => {
-                map(&image.to_rgba8(), |[red, green, blue, alpha]| over_white([red, green, blue], alpha))
-            }
-            image => image.into_rgb8(),
-        },
-        orientation,
-    ))
+    map(&image.into_rgba8(), |[red, green, blue, alpha]| over_white([red, green, blue], alpha))
 }
 
 fn map<T: image::Primitive, P: image::Pixel<Subpixel = T>, const N: usize>(
@@ -102,42 +107,6 @@ fn map<T: image::Primitive, P: image::Pixel<Subpixel = T>, const N: usize>(
     })
 }
 
-fn cut_off(value: u16) -> u8 {
-    u8::try_from(value).unwrap_or(u8::MAX)
-}
-
-/// Whether a PNG's own colours have no alpha, so that transparency comes from a `tRNS` chunk.
-fn has_no_alpha_channel(file: &[u8]) -> bool {
-    const COLOUR_TYPE: usize = 25;
-    file.get(COLOUR_TYPE).is_some_and(|kind| kind & 4 == 0)
-}
-
-/// The low bytes of the colour that a `tRNS` chunk of an RGB file makes transparent.
-fn transparent_colour(file: &[u8]) -> Option<[u8; 3]> {
-    const SIGNATURE: usize = 8;
-    if !has_no_alpha_channel(file) {
-        return None;
-    }
-    let mut rest = file.get(SIGNATURE..)?;
-    loop {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let (kind, after) = after.split_first_chunk::<4>()?;
-        let length = u32::from_be_bytes(*length) as usize;
-        match kind {
-            b"tRNS" => {
-                return after
-                    .get(..length)?
-                    .as_chunks::<2>()
-                    .0
-                    .first_chunk()
-                    .map(|key: &[_; 3]| key.map(|value| value[1]));
-            }
-            b"IDAT" => return None,
-            _ => rest = after.get(length.checked_add(4)?..)?,
-        }
-    }
-}
-
 /// Pillow's fixed-point compositing over opaque white: seven fraction bits, then a rounded division by 255.
 fn over_white(colour: [u8; 3], alpha: u8) -> Rgb<u8> {
     const FRACTION: u32 = 7;
@@ -147,35 +116,4 @@ fn over_white(colour: [u8; 3], alpha: u8) -> Rgb<u8> {
         let sum = u32::from(value) * front + 255 * back + (0x80 << FRACTION);
         ((((sum >> 8) + sum) >> 8) >> FRACTION) as u8
     }))
-}
-
-fn decode_jpeg(file: &[u8]) -> Result<(RgbImage, Orientation)> {
-    let damaged = |error: jpeg_decoder::Error| undecodable("JPEG", &error);
-    let mut decoder = jpeg_decoder::Decoder::new(file);
-    decoder.read_info().map_err(damaged)?;
-    let headless = || Error::image("the JPEG file is damaged or truncated: it has no header");
-    let info = decoder.info().ok_or_else(headless)?;
-    let (width, height) = (u32::from(info.width), u32::from(info.height));
-    check_size(width.into(), height.into())?;
-    let pixels = decoder.decode().map_err(damaged)?;
-    let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
-    let rgb = match info.pixel_format {
-        PixelFormat::RGB24 => pixels,
-        PixelFormat::L8 => pixels.into_iter().flat_map(|grey| [grey; 3]).collect(),
-        PixelFormat::L16 => {
-            pixels.as_chunks::<2>().0.iter().flat_map(|grey| [cut_off(u16::from_ne_bytes(*grey)); 3]).collect()
-        }
-        PixelFormat::CMYK32 => pixels.as_chunks::<4>().0.iter().flat_map(|ink| paper(*ink)).collect(),
-    };
-    let image = RgbImage::from_raw(width, height, rgb).ok_or_else(headless)?;
-    Ok((image, orientation))
-}
-
-/// Pillow's colour of four inks: what the black leaves, less the colour's share, by a rounded division by 255.
-fn paper([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
-    let light = 255 - u32::from(black);
-    [cyan, magenta, yellow].map(|ink| {
-        let product = u32::from(ink) * light + 128;
-        (light - (((product >> 8) + product) >> 8)) as u8
-    })
 }

@@ -154,7 +154,7 @@ impl Bench {
             (2, "field `image`: "),
             (3, "field `image` holds `int`, expected an image"),
             (4, "field `image` is missing, expected an image"),
-            (5, "field `image`: the file is empty, expected PNG or JPEG"),
+            (5, "field `image`: the file is empty, expected PNG, JPEG, WebP, GIF or BMP"),
             (6, "the prompt leaves no room for an answer in the model's 512 tokens"),
         ];
         (records, reasons)
