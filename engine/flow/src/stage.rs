@@ -5,6 +5,8 @@
 //! and is cached per unit, a [`StreamStage`] rearranges streams so cheaply that nothing of it is kept, a [`SetStage`]
 //! consumes whole streams and is cached per node, a [`Sink`] writes a stream to a file.
 
+pub mod bare;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
