@@ -12,6 +12,7 @@ mod log;
 mod profile;
 mod progress;
 mod project;
+mod reasons;
 mod registry;
 mod statistics;
 mod tables;

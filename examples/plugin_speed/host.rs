@@ -5,13 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use ruminate_flow::digest::Digest;
-use ruminate_flow::error::StageError;
 use ruminate_flow::event::Cancel;
 use ruminate_flow::options::{InputFile, Options};
-use ruminate_flow::record::Blob;
-use ruminate_flow::stage::{
-    Blobs, Checkpoint, Complaint, NodeInput, Outcome, Progress, Stage, StageContext, Unit, Work,
-};
+use ruminate_flow::stage::bare::{NoBlobs, NoCheckpoint, Notes};
+use ruminate_flow::stage::{Complaint, NodeInput, Outcome, Stage, StageContext, Unit, Work};
 use serde_json::{Value as Json, json};
 
 use crate::rows::Rows;
@@ -51,9 +48,9 @@ pub(crate) fn run(stage: &Stage, units: &[Unit], threads: usize) -> Result<usize
         seed: 0,
         device: "cpu",
         threads,
-        blobs: &Nothing,
-        checkpoint: &Nothing,
-        progress: &Nothing,
+        blobs: &NoBlobs,
+        checkpoint: &NoCheckpoint,
+        progress: &Notes(|note: &str| eprintln!("{note}")),
         scratch: Path::new("."),
         cancel: &Cancel::default(),
     };
@@ -67,35 +64,4 @@ pub(crate) fn run(stage: &Stage, units: &[Unit], threads: usize) -> Result<usize
         }
     }
     Ok(kept)
-}
-
-/// No images, no checkpoints, nobody who watches.
-struct Nothing;
-
-impl Blobs for Nothing {
-    fn get(&self, _blob: &Blob) -> Result<Vec<u8>, StageError> {
-        Err(StageError::failed("there are no images here"))
-    }
-
-    fn put(&self, _bytes: &[u8], _media_type: &str) -> Result<Blob, StageError> {
-        Err(StageError::failed("there are no images here"))
-    }
-}
-
-impl Checkpoint for Nothing {
-    fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError> {
-        Ok(None)
-    }
-
-    fn save(&self, _parts: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
-        Ok(())
-    }
-}
-
-impl Progress for Nothing {
-    fn report(&self, _done: u64, _total: Option<u64>, _unit: &'static str, _message: &str) {}
-
-    fn note(&self, message: &str) {
-        eprintln!("{message}");
-    }
 }

@@ -1,7 +1,5 @@
 //! `ruminate show`: what a node has given, for people or as JSON lines.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +13,7 @@ use crate::arguments::ShowArguments;
 use crate::failure::Failure;
 use crate::format::{bytes, count, plural, printable};
 use crate::project::{Output, Project, run_command};
+use crate::reasons::Reasons;
 use crate::tables::{Align, Table};
 use crate::terminal::{self, QUIET, STRONG, paint};
 
@@ -22,11 +21,6 @@ use crate::terminal::{self, QUIET, STRONG, paint};
 const RECORDS_DEFAULT: u64 = 10;
 /// Lines of a text shown to people; JSON has all of it.
 const LINES_MAX: usize = 8;
-
-/// Reasons counted one by one; further ones are counted together.
-const REASONS_MAX: usize = 1000;
-/// Reasons listed to people.
-const REASONS_SHOWN: usize = 20;
 
 /// Prints records, dropped records or the files of a model.
 ///
@@ -61,8 +55,7 @@ struct View<'a> {
     limit: u64,
     shown: u64,
     seen: u64,
-    reasons: BTreeMap<String, u64>,
-    more_reasons: u64,
+    reasons: Reasons,
     /// The store has something of the node.
     any: bool,
     /// There is more than was asked for.
@@ -81,8 +74,7 @@ impl<'a> View<'a> {
             limit,
             shown: 0,
             seen: 0,
-            reasons: BTreeMap::new(),
-            more_reasons: 0,
+            reasons: Reasons::default(),
             any: false,
             enough: false,
             failure: None,
@@ -97,7 +89,7 @@ impl<'a> View<'a> {
             }
             // All drops are looked at, to count them by reason.
             Item::Dropped(record, reason) if self.arguments.dropped => {
-                self.count_reason(&reason);
+                self.reasons.add(&reason);
                 self.record(&record, Some(&reason))
             }
             Item::Model(port, model) if port == self.output.port && !self.arguments.dropped => {
@@ -130,16 +122,6 @@ impl<'a> View<'a> {
         Ok(())
     }
 
-    fn count_reason(&mut self, reason: &str) {
-        if let Some(number) = self.reasons.get_mut(reason) {
-            *number += 1;
-        } else if self.reasons.len() < REASONS_MAX {
-            self.reasons.insert(reason.to_owned(), 1);
-        } else {
-            self.more_reasons += 1;
-        }
-    }
-
     /// What is said once the stream has ended, on standard error.
     fn end(&mut self) -> Result<(), Failure> {
         if let Some(failure) = self.failure.take() {
@@ -150,9 +132,7 @@ impl<'a> View<'a> {
             return Ok(());
         }
         if self.arguments.dropped {
-            if let Some(table) = self.reasons_table() {
-                terminal::say(table.trim_end());
-            }
+            terminal::say(self.reasons_table().trim_end());
             if self.shown < self.seen && !self.arguments.json {
                 let said = format!("{} of {} shown; see more with --limit N", count(self.shown), count(self.seen));
                 terminal::say(&paint(QUIET, said));
@@ -169,19 +149,17 @@ impl<'a> View<'a> {
     }
 
     /// How many records were dropped for each reason, the commonest first.
-    fn reasons_table(&self) -> Option<String> {
-        let mut reasons: Vec<_> = self.reasons.iter().collect();
-        reasons.sort_by_key(|(_, number)| Reverse(**number));
+    fn reasons_table(&self) -> String {
+        let (reasons, others) = self.reasons.commonest();
         let mut table = Table::new(&[("dropped", Align::Right), ("reason", Align::Left)]);
-        for (reason, number) in reasons.iter().take(REASONS_SHOWN) {
-            table.row([count(**number), printable(reason).replace('\n', " ")]);
+        for (reason, number) in reasons {
+            table.row([count(number), printable(reason).replace('\n', " ")]);
         }
-        let rest: u64 = reasons.iter().skip(REASONS_SHOWN).map(|(_, number)| **number).sum();
-        if rest + self.more_reasons > 0 {
-            table.row([count(rest + self.more_reasons), "for other reasons".to_owned()]);
+        if others > 0 {
+            table.row([count(others), "for other reasons".to_owned()]);
         }
         table.row([count(self.seen), "in all".to_owned()]);
-        Some(table.render(terminal::columns_of_stderr()))
+        table.render(terminal::columns_of_stderr())
     }
 }
 

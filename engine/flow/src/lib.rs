@@ -4,6 +4,7 @@
 //! Modules in order; each uses only those above it.
 
 pub mod digest;
+pub mod stamp;
 pub mod error;
 pub mod record;
 pub mod model;

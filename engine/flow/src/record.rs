@@ -292,6 +292,11 @@ impl<'de> serde::de::Visitor<'de> for ValueVisitor {
 }
 
 impl Blob {
+    /// The blob of these bytes, wherever they are stored.
+    pub fn of(bytes: &[u8], media_type: &str) -> Blob {
+        Blob { digest: Digest::of(bytes), bytes: bytes.len() as u64, media_type: media_type.into() }
+    }
+
     /// The blob that `{"blob": DIGEST, "bytes": N, "type": MIME}` names; `None` for anything else.
     fn from_map(values: &BTreeMap<String, Value>) -> Option<Blob> {
         let (Value::Text(digest), Value::Int(bytes), Value::Text(media_type)) =

@@ -5,6 +5,9 @@
 //! and is cached per unit, a [`StreamStage`] rearranges streams so cheaply that nothing of it is kept, a [`SetStage`]
 //! consumes whole streams and is cached per node, a [`Sink`] writes a stream to a file.
 
+pub mod bare;
+mod context;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,10 +17,11 @@ use serde_json::Value as Json;
 
 use crate::digest::Digest;
 use crate::error::StageError;
-use crate::event::Cancel;
 use crate::model::{Model, ModelInspector, ModelTraits};
 use crate::options::{OptionSpec, Options};
-use crate::record::{Blob, FieldKind, Fields, Record, Schema};
+use crate::record::{FieldKind, Fields, Record, Schema};
+
+pub use self::context::{Blobs, Checkpoint, Progress, StageContext};
 
 /// A kind of node.
 pub trait Kind: Send + Sync {
@@ -330,66 +334,6 @@ pub enum FileContent {
     Move(PathBuf),
 }
 
-/// What a stage may use while it works.
-pub struct StageContext<'a> {
-    /// The graph's seed, for stages with [`Stage::seeded`].
-    pub seed: u64,
-    /// The device, as the user named it: `cpu`, `cuda:0`.
-    pub device: &'a str,
-    /// Threads that the stage may use.
-    pub threads: usize,
-    /// Bytes by digest.
-    pub blobs: &'a dyn Blobs,
-    /// Where a set stage keeps its progress.
-    pub checkpoint: &'a dyn Checkpoint,
-    /// Reports progress.
-    pub progress: &'a dyn Progress,
-    /// A folder for temporary files, on the store's disk.
-    pub scratch: &'a std::path::Path,
-    /// Asks the stage to stop.
-    pub cancel: &'a Cancel,
-}
-
-/// Bytes by digest.
-pub trait Blobs: Send + Sync {
-    /// The bytes of `blob`, verified.
-    ///
-    /// # Errors
-    /// Missing or damaged.
-    fn get(&self, blob: &Blob) -> Result<Vec<u8>, StageError>;
-    /// Stores `bytes`.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn put(&self, bytes: &[u8], media_type: &str) -> Result<Blob, StageError>;
-}
-
-/// A set stage's progress: named parts that are replaced together.
-pub trait Checkpoint: Send + Sync {
-    /// The last complete checkpoint of this very computation, verified; `None` if there is none.
-    ///
-    /// # Errors
-    /// The disk's. A damaged checkpoint is `None` and a note.
-    fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError>;
-    /// Replaces the checkpoint, at once or not at all.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn save(&self, parts: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError>;
-}
-
-/// Takes progress reports.
-pub trait Progress: Send + Sync {
-    /// `done` of `total` units of work (`unit`: `steps`, `records`) are done; `message` stands beside the bar.
-    fn report(&self, done: u64, total: Option<u64>, unit: &'static str, message: &str);
-    /// A line for the person who watches.
-    fn note(&self, message: &str);
-    /// A line about a record over which the node's own code failed; the engine tells where the node stands in the graph file.
-    fn trouble(&self, message: &str) {
-        self.note(message);
-    }
-}
-
 /// All kinds and what the check needs: made once by the program.
 pub struct Registry {
     kinds: IndexMap<&'static str, Box<dyn Kind>>,
@@ -445,7 +389,22 @@ impl Port {
     }
 }
 
+impl NodeInput<'_> {
+    /// The checked options as the kind's own struct.
+    ///
+    /// # Errors
+    /// As [`Options::read`].
+    pub fn settings<T: serde::de::DeserializeOwned>(&self) -> Result<T, Vec<Complaint>> {
+        self.options.read().map_err(|message| vec![Complaint::whole(message)])
+    }
+}
+
 impl Complaint {
+    /// A complaint about the node as a whole.
+    pub fn whole(message: impl Into<String>) -> Self {
+        Self { option: None, message: message.into(), help: None }
+    }
+
     /// A complaint about one option or input port.
     pub fn about(option: &str, message: impl Into<String>) -> Self {
         Self { option: Some(option.to_owned()), message: message.into(), help: None }

@@ -6,7 +6,7 @@ use std::io::Read as _;
 
 use serde_json::Value;
 
-use crate::config::{ModelConfig, TextConfig};
+use crate::config::ModelConfig;
 use crate::image::ImageProcessor;
 use crate::model::parameters::specs;
 use crate::types::ModelFiles;
@@ -90,17 +90,6 @@ impl Footprint {
             image_tokens,
             config,
         })
-    }
-
-    /// `Qwen2.5-VL` or `Qwen2`.
-    pub fn architecture(&self) -> &'static str {
-        if self.config.vision.is_some() { "Qwen2.5-VL" } else { "Qwen2" }
-    }
-
-    /// The architecture and the decoder's size in a line.
-    pub fn summary(&self) -> String {
-        let TextConfig { layers, hidden_size, .. } = &self.config.text;
-        format!("{}, {layers} layers of width {hidden_size}", self.architecture())
     }
 }
 

@@ -75,9 +75,8 @@ impl Kind for WasmKind {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let defect = |message| vec![Complaint { option: None, message, help: None }];
-        let settings: Settings = node.options.read().map_err(defect)?;
-        let own: NodeOptions = node.options.read().map_err(defect)?;
+        let settings: Settings = node.settings()?;
+        let own: NodeOptions = node.settings()?;
         let file = node.options.files.get("plugin").and_then(|files| files.first());
         let file = file.ok_or_else(|| vec![Complaint::about("plugin", "expected the path of a plugin")])?;
         let ready = Ready::open(file, &settings)?;

@@ -104,7 +104,7 @@ impl Ask for Sample<'_> {
 
 /// The settings in a scorer's table, defaults filled in.
 fn read(table: &Json) -> Result<Settings, Vec<Complaint>> {
-    let about = |message: String| vec![Complaint { option: None, message, help: None }];
+    let about = |message: String| vec![Complaint::whole(message)];
     let empty = serde_json::Map::new();
     let given = match table {
         Json::Null => &empty,

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Does transformers read what Ruminate writes, and compute the same? For whoever has torch and transformers installed.
+"""Does transformers read what Ruminate writes, and Ruminate what transformers writes, and do both compute the same?
 
-usage: check_roundtrip.py RUMINATE [MODEL...]    MODEL: folders beside this file; all of them without
+usage: check_roundtrip.py RUMINATE [MODEL...]    MODEL: model folders; without any, those beside this file
 
 Per model: trains it for two steps (`ruminate run`), exports the result (`ruminate export`), loads the folder with transformers and fails
 on any warning about tensors; then compares, for chats with and without images, the ids and the logits (1e-4), and greedy answers.
-Then the same for random weights that `ruminate model init` writes in several files. Training must have changed the weights, so that
-it is the trained model that is compared.
+Training must have changed the weights, so that it is the trained model that is compared. Then the same, without the answers, for
+random weights of each type that `ruminate model init` writes in several files. A folder with a config alone has only these.
+
+And back: what transformers saves of each of these models, with its own names of tensors and form of `config.json`, gives the same
+logits in Ruminate, to the bit. Needs torch, torchvision, transformers and Pillow.
 """
-import io, json, logging, os, subprocess, sys, tempfile, warnings
+import io, json, logging, os, shutil, subprocess, sys, tempfile, warnings
 import torch, transformers
 from PIL import Image
 from safetensors.torch import load_file
@@ -16,6 +19,7 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PNG = os.path.abspath(os.path.join(HERE, "..", "images", "png"))
+TYPES = ["f32", "bf16", "f16"]
 NEW = 16
 GRAPH = """name = "roundtrip"
 [models.source]
@@ -81,10 +85,15 @@ def export(program, model, folder):
     return f"{folder}/out", [(sample["question"], sample["reasoning"]) for sample in samples]
 
 
-def draw(program, model, folder):
-    """A folder of random weights for the model's config, in several files."""
-    run(program, "model", "init", model, "-o", "drawn", "--max-shard-size", "60KB", folder=folder)
-    return f"{folder}/drawn"
+def draw(program, model, kind, folder):
+    """A folder of random weights of this type for the model's config, in several files."""
+    run(program, "model", "init", model, "-o", kind, "--dtype", kind, "--max-shard-size", "60KB", folder=folder)
+    return f"{folder}/{kind}"
+
+
+def weights(folder):
+    """Every tensor of the folder."""
+    return {name: tensor for file in sorted(os.listdir(folder)) if file.endswith(".safetensors") for name, tensor in load_file(f"{folder}/{file}").items()}
 
 
 def load(folder, vision):
@@ -119,14 +128,21 @@ def inputs(folder, tokenizer, chat, vision):
     return given | {"mm_token_type_ids": (given["input_ids"] == tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()}
 
 
-def compare(program, folder, model, vision, work):
-    """The largest difference of logits; ids must be equal, and the likeliest token wherever it is clearly so."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    worst, tokens = 0.0, 0
-    for index, chat in enumerate(chats(vision)):
+def own_logits(program, folder, vision, work):
+    """The ids and logits of every chat, as Ruminate computes them."""
+    found = []
+    for chat in chats(vision):
         json.dump(chat, open(f"{work}/chat.json", "w"))
         run(program, "model", "logits", folder, "chat.json", "-o", "logits.safetensors", folder=work)
-        ours = load_file(f"{work}/logits.safetensors")
+        found.append(load_file(f"{work}/logits.safetensors"))
+    return found
+
+
+def compare(folder, model, vision, all_ours):
+    """The largest difference of logits; ids must be equal."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    worst, tokens = 0.0, 0
+    for index, (chat, ours) in enumerate(zip(chats(vision), all_ours)):
         given = inputs(folder, tokenizer, chat, vision)
         assert ours["input_ids"].tolist() == given["input_ids"][0].tolist(), f"{folder}: ids of chat {index}"
         if vision:
@@ -138,6 +154,21 @@ def compare(program, folder, model, vision, work):
         assert worst < bound, f"{folder}: logits of chat {index} differ by {worst}"
         tokens += len(theirs)
     return worst, tokens
+
+
+def check_back(program, folder, model, vision, all_ours, work):
+    """What transformers saves of the model must give the very same logits."""
+    again = f"{work}/again"
+    kinds = {tensor.dtype for tensor in weights(folder).values()}
+    assert len(kinds) == 1, f"{folder}: {kinds}"
+    model.to(kinds.pop()).save_pretrained(again)
+    # A model is saved without its tokenizer.
+    for file in os.listdir(folder):
+        if ".safetensors" not in file and not os.path.exists(f"{again}/{file}"):
+            shutil.copy(f"{folder}/{file}", again)
+    for index, (ours, back) in enumerate(zip(all_ours, own_logits(program, again, vision, work))):
+        assert torch.equal(ours["logits"], back["logits"]), f"{folder}: saved by transformers, other logits of chat {index}"
+    shutil.rmtree(again)
 
 
 def check_answers(folder, model, vision, answers):
@@ -157,39 +188,41 @@ def check_answers(folder, model, vision, answers):
 def changed(source, folder):
     """How many tensors training changed."""
     def tensors(path):
-        files = [f for f in sorted(os.listdir(path)) if f.endswith(".safetensors")]
-        return {name.replace("model.language_model.", "model.").replace("model.visual.", "visual."): t for f in files for name, t in load_file(f"{path}/{f}").items()}
+        return {name.replace("model.language_model.", "model.").replace("model.visual.", "visual."): tensor for name, tensor in weights(path).items()}
     before, after = tensors(source), tensors(folder)
     assert before.keys() == after.keys(), sorted(before.keys() ^ after.keys())
     assert all(before[n].dtype == after[n].dtype for n in before)
     return sum(not torch.equal(before[n], after[n]) for n in before), len(before)
 
 
-def row(name, folder, model, moved, worst, tokens, greedy):
+def check(program, name, folder, vision, work, moved="", answers=()):
+    """Both ways for one folder, and its row of the table."""
+    model = load(folder, vision)
+    ours = own_logits(program, folder, vision, work)
+    worst, tokens = compare(folder, model, vision, ours)
+    greedy = check_answers(folder, model, vision, answers) or ""
+    check_back(program, folder, model, vision, ours, work)
     files = [f for f in os.listdir(folder) if f.endswith(".safetensors")]
-    kind = str(next(iter(load_file(f"{folder}/{files[0]}").values())).dtype).removeprefix("torch.")
+    kind = str(next(iter(weights(folder).values())).dtype).removeprefix("torch.")
     tied = ", tied" if model.config.tie_word_embeddings else ""
     print(f"| {name} | {kind}{tied} | {len(files)} | {moved} | {worst:.1e} | {tokens} | {greedy} |", flush=True)
 
 
 if __name__ == "__main__":
     program = os.path.abspath(sys.argv[1])
-    names = sys.argv[2:] or sorted(n for n in os.listdir(HERE) if os.path.exists(f"{HERE}/{n}/config.json"))
+    sources = [os.path.abspath(path) for path in sys.argv[2:]]
+    sources = sources or sorted(f"{HERE}/{name}" for name in os.listdir(HERE) if os.path.exists(f"{HERE}/{name}/config.json"))
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, transformers {transformers.__version__}\n")
     print("| model | weights | files | tensors trained | logits differ by | tokens | equal answers |\n|---|---|---|---|---|---|---|")
-    for name in names:
-        source = os.path.abspath(f"{HERE}/{name}")
+    for source in sources:
+        name = os.path.basename(source)
         vision = json.load(open(f"{source}/config.json"))["model_type"] == "qwen2_5_vl"
         with tempfile.TemporaryDirectory() as work:
-            folder, answers = export(program, source, work)
-            model = load(folder, vision)
-            moved, all_tensors = changed(source, folder)
-            assert moved > all_tensors / 4, f"{name}: training changed {moved} tensors of {all_tensors}"
-            worst, tokens = compare(program, folder, model, vision, work)
-            greedy = check_answers(folder, model, vision, answers)
-            row(f"{name}, trained", folder, model, f"{moved} of {all_tensors}", worst, tokens, greedy)
-            folder = draw(program, source, work)
-            model = load(folder, vision)
-            worst, tokens = compare(program, folder, model, vision, work)
-            row(f"{name}, drawn", folder, model, "", worst, tokens, "")
+            if any(file.endswith(".safetensors") for file in os.listdir(source)):
+                folder, answers = export(program, source, work)
+                moved, all_tensors = changed(source, folder)
+                assert moved > all_tensors / 4, f"{name}: training changed {moved} tensors of {all_tensors}"
+                check(program, f"{name}, trained", folder, vision, work, f"{moved} of {all_tensors}", answers)
+            for kind in TYPES:
+                check(program, f"{name}, drawn", draw(program, source, kind, work), vision, work)

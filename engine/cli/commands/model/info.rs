@@ -55,8 +55,8 @@ fn as_json(model: &Footprint, files: &[(String, u64)]) -> Json {
     let image =
         |(width, height, tokens): &(usize, usize, usize)| json!({"width": width, "height": height, "tokens": tokens});
     json!({
-        "summary": model.summary(),
-        "architecture": model.architecture(),
+        "summary": model.config.summary(),
+        "architecture": model.config.architecture(),
         "vision": vision.is_some(),
         "files": files.iter().map(|(name, size)| json!({"name": name, "bytes": size})).collect::<Vec<_>>(),
         "weights": !model.saved.is_empty(),
@@ -79,8 +79,12 @@ fn as_json(model: &Footprint, files: &[(String, u64)]) -> Json {
 }
 
 fn as_text(model: &Footprint, files: &[(String, u64)]) -> String {
-    let sections =
-        [paint(STRONG, model.summary()) + "\n" + &description(model), parts(model), memory(model), file_list(files)];
+    let sections = [
+        paint(STRONG, model.config.summary()) + "\n" + &description(model),
+        parts(model),
+        memory(model),
+        file_list(files),
+    ];
     sections.join("\n")
 }
 

@@ -1,7 +1,5 @@
 //! `ruminate plugin run`: a component over the rows of a file. Answers go to standard output, the rest to standard error.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,12 +10,9 @@ use super::{empty_config, read_config, refused};
 use crate::arguments::plugin::TrialArguments;
 use crate::failure::Failure;
 use crate::format::{count, plural, printable};
+use crate::reasons::Reasons;
 use crate::terminal::{self, QUIET, STRONG, paint};
 
-/// Reasons counted one by one; further ones are counted together.
-const REASONS_MAX: usize = 1000;
-/// Reasons listed at the end.
-const REASONS_SHOWN: usize = 20;
 /// Lines of the plugin's log that are shown; a plugin may log for every row.
 const NOTES_SHOWN: u64 = 100;
 
@@ -63,8 +58,7 @@ struct Summary {
     scores: Scores,
     dropped: u64,
     failed: u64,
-    reasons: BTreeMap<String, u64>,
-    more_reasons: u64,
+    reasons: Reasons,
 }
 
 /// The scores of a reward.
@@ -87,22 +81,12 @@ impl Summary {
             Verdict::Score(value, _) => self.scores.add(value),
             Verdict::Drop(reason) => {
                 self.dropped += 1;
-                self.count_reason(reason);
+                self.reasons.add(reason);
             }
             Verdict::Failed(reason) => {
                 self.failed += 1;
-                self.count_reason(reason);
+                self.reasons.add(reason);
             }
-        }
-    }
-
-    fn count_reason(&mut self, reason: &str) {
-        if let Some(number) = self.reasons.get_mut(reason) {
-            *number += 1;
-        } else if self.reasons.len() < REASONS_MAX {
-            self.reasons.insert(reason.to_owned(), 1);
-        } else {
-            self.more_reasons += 1;
         }
     }
 
@@ -122,14 +106,12 @@ impl Summary {
         part(tally.rows, format!("{each:.1} us each"));
         let all = paint(STRONG, plural(tally.rows, "row"));
         terminal::say(&if parts.is_empty() { all } else { format!("{all}: {}", parts.join(", ")) });
-        let mut reasons: Vec<_> = self.reasons.into_iter().collect();
-        reasons.sort_by_key(|(_, number)| Reverse(*number));
-        let hidden: u64 = reasons.iter().skip(REASONS_SHOWN).map(|(_, number)| number).sum::<u64>() + self.more_reasons;
-        for (reason, number) in reasons.iter().take(REASONS_SHOWN) {
-            terminal::say(&format!("{:>9}  {}", count(*number), printable(reason)));
+        let (reasons, others) = self.reasons.commonest();
+        for (reason, number) in reasons {
+            terminal::say(&format!("{:>9}  {}", count(number), printable(reason)));
         }
-        if hidden > 0 {
-            terminal::say(&format!("{:>9}  for other reasons", count(hidden)));
+        if others > 0 {
+            terminal::say(&format!("{:>9}  for other reasons", count(others)));
         }
     }
 }

@@ -8,9 +8,9 @@ use crate::error::StageError;
 use crate::key::{InputKey, NodeKey};
 use crate::plan::lookup::new_action;
 use crate::stage::Sink;
+use crate::stage::bare::NoCheckpoint;
 use crate::store::Past;
 
-use super::tools::NoCheckpoint;
 use super::wire::Arrival;
 use super::worker::{Rest, Stop, Worker};
 

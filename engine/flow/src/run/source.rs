@@ -8,10 +8,11 @@ use crate::error::StageError;
 use crate::key::NodeKey;
 use crate::plan::lookup::{blobs_of, new_action, opened};
 use crate::record::Record;
+use crate::stage::bare::NoCheckpoint;
 use crate::stage::{Blobs, Source};
 use crate::store::{Action, Past, SegmentReader, StreamId};
 
-use super::tools::{DigestOnly, NoCheckpoint};
+use super::tools::DigestOnly;
 use super::trial::pause;
 use super::worker::{Difference, Rest, Stop, Worker};
 

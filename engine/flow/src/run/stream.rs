@@ -7,11 +7,11 @@ use crate::key::{InputKey, NodeKey};
 use crate::plan::lookup::new_action;
 use crate::record::Record;
 use crate::spill::SpillQueue;
+use crate::stage::bare::NoCheckpoint;
 use crate::stage::{Emit, StreamPass, StreamStage};
 use crate::store::{Past, StreamId};
 
 use super::records::owned;
-use super::tools::NoCheckpoint;
 use super::wire::{Arrival, BATCH};
 use super::worker::{Rest, Stop, Worker};
 

@@ -1,15 +1,13 @@
-//! What a node's thread hands to a stage: its context, the line for progress, checkpoints and blobs of those that keep none.
+//! What a node's thread hands to a stage: its context, the line for progress, the blobs of a plan, which keeps none.
 //! Knows nothing of streams.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 
-use crate::digest::Digest;
 use crate::error::StageError;
 use crate::event::{Cancel, EventKind};
 use crate::graph::{Graph, NodeId, Position};
@@ -128,19 +126,6 @@ impl Progress for NodeProgress {
     }
 }
 
-/// The checkpoint of stages that keep none.
-pub(super) struct NoCheckpoint;
-
-impl Checkpoint for NoCheckpoint {
-    fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError> {
-        Ok(None)
-    }
-
-    fn save(&self, _: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
-        Ok(())
-    }
-}
-
 /// Blobs that are digested and not kept: a plan reads files, it writes nothing.
 pub(super) struct DigestOnly<'a>(pub(super) &'a dyn Blobs);
 
@@ -150,7 +135,6 @@ impl Blobs for DigestOnly<'_> {
     }
 
     fn put(&self, bytes: &[u8], media_type: &str) -> Result<Blob, StageError> {
-        let digest = Digest::of(bytes);
-        Ok(Blob { digest, bytes: bytes.len() as u64, media_type: media_type.into() })
+        Ok(Blob::of(bytes, media_type))
     }
 }

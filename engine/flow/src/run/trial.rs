@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::Model;
+use crate::stage::bare::NoCheckpoint;
 use crate::stage::{Dropped, Outcome, RecordStage, Row, Unit};
 
 use super::Job;
-use super::tools::{NoCheckpoint, NodeProgress, panic_message};
+use super::tools::{NodeProgress, panic_message};
 use super::worker::{Stop, Worker};
 
 /// The pause before the first retry; it doubles with each.

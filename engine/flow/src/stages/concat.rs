@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::fields::settings;
 use crate::error::StageError;
 use crate::options::{OptionKind, OptionSpec};
 use crate::record::{FieldKind, Record, Schema, Value};
@@ -54,7 +53,7 @@ impl Kind for Concat {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let settings: Settings = settings(node)?;
+        let settings: Settings = node.settings()?;
         let inputs: Vec<(&'static str, &Schema)> =
             (0..).map_while(many_port).map_while(|port| Some((port, node.schemas.get(port)?))).collect();
         let (schema, mut complaints) = union(&inputs);

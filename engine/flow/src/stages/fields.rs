@@ -12,11 +12,6 @@ pub(super) const ID: &str = "id";
 /// Records that are handed on at once.
 pub(super) const BATCH: usize = 256;
 
-/// The checked options as the kind's own struct.
-pub(super) fn settings<T: serde::de::DeserializeOwned>(node: &NodeInput<'_>) -> Result<T, Vec<Complaint>> {
-    node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])
-}
-
 /// The schema of an input; an empty one where nothing is connected.
 pub(super) fn schema_of(node: &NodeInput<'_>, port: &str) -> Schema {
     node.schemas.get(port).cloned().unwrap_or_default()

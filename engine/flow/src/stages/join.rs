@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::fields::{BATCH, ID, check_new_name, kind_of, pairs, schema_of, settings, value_of};
+use super::fields::{BATCH, ID, check_new_name, kind_of, pairs, schema_of, value_of};
 use crate::codec::{Reader, put_bytes, put_value};
 use crate::error::StageError;
 use crate::options::{OptionKind, OptionSpec};
@@ -93,7 +93,7 @@ impl Kind for Join {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let settings: Settings = settings(node)?;
+        let settings: Settings = node.settings()?;
         let (left, right) = (schema_of(node, "input"), schema_of(node, "with"));
         let wanted = "the name of a field, a list of these, or a table field of `input` = field of `with`";
         let keys = pairs(&settings.on, "on", wanted).map_err(|complaint| vec![complaint])?.unwrap_or_default();

@@ -117,8 +117,7 @@ impl Kind for Read {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let mut settings: Settings =
-            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let mut settings: Settings = node.settings()?;
         for image in &mut settings.images {
             if let Some(column) = settings.fields.get(image) {
                 image.clone_from(column);

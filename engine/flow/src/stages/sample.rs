@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::fields::{BATCH, Ranking, schema_of, settings};
+use super::fields::{BATCH, Ranking, schema_of};
 use crate::error::StageError;
 use crate::options::{OptionKind, OptionSpec};
 use crate::record::Record;
@@ -67,7 +67,7 @@ impl Kind for Sample {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let settings: Settings = settings(node)?;
+        let settings: Settings = node.settings()?;
         let size = match (settings.fraction, settings.count) {
             // Of 2^64 ranks, so many are chosen.
             (Some(fraction), None) => Size::Below((fraction * 2f64.powi(64)) as u128),
@@ -78,8 +78,8 @@ impl Kind for Sample {
                 return Err(vec![Complaint { help, ..Complaint::about("count", message) }]);
             }
             (None, None) => {
-                let message = "kind `sample` needs `fraction` or `count`: how many records are kept".to_owned();
-                return Err(vec![Complaint { option: None, message, help: None }]);
+                let message = "kind `sample` needs `fraction` or `count`: how many records are kept";
+                return Err(vec![Complaint::whole(message)]);
             }
         };
         Ok(Stage {

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::fields::{check_new_name, kind_of, pairs, schema_of, settings, value_of};
+use super::fields::{check_new_name, kind_of, pairs, schema_of, value_of};
 use crate::error::StageError;
 use crate::options::{OptionKind, OptionSpec};
 use crate::record::{FieldKind, Fields, Record, Schema};
@@ -66,7 +66,7 @@ impl Kind for Select {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let settings: Settings = settings(node)?;
+        let settings: Settings = node.settings()?;
         let input = schema_of(node, "input");
         let chosen = pairs(&settings.fields, "fields", "a list of names of fields, or a table new name = field")
             .map_err(|complaint| vec![complaint])?;
@@ -120,8 +120,8 @@ fn columns_of(
             .push(Complaint { help: Some("leave out `drop` or `fields`".into()), ..Complaint::about("drop", message) });
     }
     if chosen.is_none() && settings.drop.is_empty() && settings.rename.is_empty() {
-        let message = "kind `select` needs one of `fields`, `drop` and `rename`: it would change nothing".to_owned();
-        complaints.push(Complaint { option: None, message, help: None });
+        let message = "kind `select` needs one of `fields`, `drop` and `rename`: it would change nothing";
+        complaints.push(Complaint::whole(message));
     }
     let option = chosen.is_some().then_some("fields");
     let kept = chosen.unwrap_or_else(|| {

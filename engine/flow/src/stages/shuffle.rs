@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::fields::{BATCH, Ranking, schema_of, settings};
+use super::fields::{BATCH, Ranking, schema_of};
 use crate::codec::{Reader, put_bytes, put_record};
 use crate::error::StageError;
 use crate::options::{OptionKind, OptionSpec};
@@ -52,7 +52,7 @@ impl Kind for Shuffle {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let settings: Settings = settings(node)?;
+        let settings: Settings = node.settings()?;
         Ok(Stage {
             version: 1,
             identity: Json::Null,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::condition::{Condition, Verdict, shown};
-use super::fields::{schema_of, settings};
+use super::fields::schema_of;
 use crate::error::StageError;
 use crate::model::Model;
 use crate::options::{OptionKind, OptionSpec};
@@ -52,7 +52,7 @@ impl Kind for Where {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let settings: Settings = settings(node)?;
+        let settings: Settings = node.settings()?;
         let schema = schema_of(node, "input");
         let condition = Condition::new(&settings.condition, &schema).map_err(|mistakes| {
             let complaint = |mistake: super::condition::Mistake| Complaint {

@@ -60,8 +60,7 @@ impl Kind for Write {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let settings: Settings =
-            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let settings: Settings = node.settings()?;
         let schema = node.schemas.get("input").cloned().unwrap_or_default();
         let format = WriteFormat::of(&settings.path).ok_or_else(|| {
             let name = settings.path.file_name().unwrap_or_default().to_string_lossy();

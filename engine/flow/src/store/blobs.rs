@@ -35,12 +35,11 @@ impl Blobs for Store {
     }
 
     fn put(&self, bytes: &[u8], media_type: &str) -> Result<Blob, StageError> {
-        let digest = Digest::of(bytes);
-        let blob = Blob { digest, bytes: bytes.len() as u64, media_type: media_type.into() };
+        let blob = Blob::of(bytes, media_type);
         if bytes.len() < PACKED_BELOW {
-            self.pack(digest, bytes)?;
+            self.pack(blob.digest, bytes)?;
         } else {
-            self.put_own_file(bytes, &digest)?;
+            self.put_own_file(bytes, &blob.digest)?;
         }
         Ok(blob)
     }

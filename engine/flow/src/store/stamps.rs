@@ -2,14 +2,15 @@
 //! store, and which of the store's own files were verified. A hint only: without it files are read again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use crate::codec::{Reader, put_bytes, put_varint};
 use crate::digest::Digest;
 use crate::error::StageError;
+use crate::stamp::Stamp;
 
 use super::{Store, lock, read_if_there};
 
@@ -41,14 +42,6 @@ struct Known {
     checked: u64,
 }
 
-/// What changes when a file changes.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) struct Stamp {
-    size: u64,
-    inode: u64,
-    modified_ns: u64,
-}
-
 impl Store {
     /// The digest of a file's bytes, remembered by path, size, inode and modification time.
     ///
@@ -56,6 +49,8 @@ impl Store {
     /// The file cannot be read.
     pub fn file_digest(&self, path: &Path) -> Result<Digest, StageError> {
         let absolute = std::path::absolute(path).map_err(StageError::io("find", path))?;
+        // What changes while it is read was written after this, however long that takes.
+        let started = SystemTime::now();
         let metadata = fs::metadata(&absolute).map_err(StageError::io("read", path))?;
         let stamp = Stamp::of(&metadata);
         if let Some((known, digest)) = self.stamps(|stamps| stamps.outside(&absolute))
@@ -68,10 +63,10 @@ impl Store {
         let settled = metadata
             .modified()
             .ok()
-            .and_then(|modified| SystemTime::now().duration_since(modified).ok())
+            .and_then(|modified| started.duration_since(modified).ok())
             .is_some_and(|age| age > SETTLED);
         self.stamps(|stamps| {
-            stamps.bytes_read += stamp.size;
+            stamps.bytes_read += stamp.bytes;
             if settled {
                 stamps.new_outside.insert(absolute, (stamp, digest));
             }
@@ -214,13 +209,13 @@ impl Known {
         put_varint(outside().count() as u64, &mut out);
         for (path, (stamp, digest)) in outside() {
             put_bytes(path.as_bytes(), &mut out);
-            stamp.put(&mut out);
+            put_stamp(stamp, &mut out);
             out.extend_from_slice(digest.bytes());
         }
         put_varint(self.own.len() as u64, &mut out);
         for (path, stamp) in &self.own {
             put_bytes(path.as_bytes(), &mut out);
-            stamp.put(&mut out);
+            put_stamp(stamp, &mut out);
         }
         let seal = Digest::of(&out);
         out.extend_from_slice(seal.bytes());
@@ -239,33 +234,21 @@ impl Known {
         let mut known = Known { checked: reader.varint()?, ..Known::default() };
         for _ in 0..reader.varint()? {
             let path = PathBuf::from(reader.text()?);
-            known.outside.insert(path, (Stamp::read(&mut reader)?, reader.digest()?));
+            known.outside.insert(path, (read_stamp(&mut reader)?, reader.digest()?));
         }
         for _ in 0..reader.varint()? {
-            known.own.insert(reader.text()?.to_owned(), Stamp::read(&mut reader)?);
+            known.own.insert(reader.text()?.to_owned(), read_stamp(&mut reader)?);
         }
         reader.rest().is_empty().then_some(known)
     }
 }
 
-impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Stamp {
-        let modified =
-            metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        #[cfg(unix)]
-        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
-        #[cfg(not(unix))]
-        let inode = 0;
-        Stamp { size: metadata.len(), inode, modified_ns: modified.as_nanos() as u64 }
+fn put_stamp(stamp: &Stamp, out: &mut Vec<u8>) {
+    for number in [stamp.bytes, stamp.inode, stamp.modified_ns] {
+        put_varint(number, out);
     }
+}
 
-    fn put(&self, out: &mut Vec<u8>) {
-        for number in [self.size, self.inode, self.modified_ns] {
-            put_varint(number, out);
-        }
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Option<Stamp> {
-        Some(Stamp { size: reader.varint()?, inode: reader.varint()?, modified_ns: reader.varint()? })
-    }
+fn read_stamp(reader: &mut Reader<'_>) -> Option<Stamp> {
+    Some(Stamp { bytes: reader.varint()?, inode: reader.varint()?, modified_ns: reader.varint()? })
 }

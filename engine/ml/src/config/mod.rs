@@ -146,6 +146,17 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// `Qwen2.5-VL` or `Qwen2`.
+    pub fn architecture(&self) -> &'static str {
+        if self.vision.is_some() { "Qwen2.5-VL" } else { "Qwen2" }
+    }
+
+    /// The architecture and the decoder's size in a line.
+    pub fn summary(&self) -> String {
+        let TextConfig { layers, hidden_size, .. } = &self.text;
+        format!("{}, {layers} layers of width {hidden_size}", self.architecture())
+    }
+
     /// Reads `config.json` and, for the stop tokens, `generation_config.json`.
     ///
     /// # Errors

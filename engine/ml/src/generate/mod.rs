@@ -207,10 +207,9 @@ pub fn generate_one(
     Ok(finished.into_iter().next().map(|(_, generation)| generation).unwrap_or_default())
 }
 
-/// The model outside of any autodiff graph, and laid out for sampling if that is cheap.
+/// The model, laid out for sampling if that is cheap.
 fn for_sampling(model: &Model) -> Model {
-    let model = model.without_gradients();
-    if model.values() <= COPIED_VALUES { model.laid_out_for_sampling() } else { model }
+    if model.values() <= COPIED_VALUES { model.clone().laid_out_for_sampling() } else { model.clone() }
 }
 
 /// What the workers made, or the error that made the others stop.

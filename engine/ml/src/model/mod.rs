@@ -4,6 +4,8 @@
 //! Written after transformers' `modeling_qwen2_5_vl.py`; queries, keys and values are one product here, as are the
 //! two inner layers of an MLP.
 
+#[cfg(test)]
+mod autodiff;
 mod backward;
 mod batch;
 mod decode;
@@ -22,7 +24,7 @@ mod reference_tests;
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 pub use self::backward::{ImagesKept, Keep, ParameterGradients, TextKept};
 pub use self::batch::{Batch, Padding, Sequence};
@@ -179,28 +181,6 @@ impl Model {
             visual.visit(&mut visitor);
         }
         self.text.visit(&mut visitor);
-    }
-
-    /// A copy whose parameters named by `trainable` are fresh leaves of an autodiff graph; the others are constants.
-    /// Each worker thread takes a copy of its own, or their graphs become one.
-    pub fn with_gradients(&self, trainable: &dyn Fn(&str) -> bool) -> Model {
-        let mut copy = self.clone();
-        copy.map_parameters(&mut |name, parameter| {
-            if trainable(name) { parameter.leaf() } else { parameter.constant() }
-        });
-        copy
-    }
-
-    /// A copy outside of any autodiff graph.
-    pub fn without_gradients(&self) -> Model {
-        self.with_gradients(&|_| false)
-    }
-
-    /// Takes the gradients of the leaves, in the order of [`Model::parameters`]. A leaf that the loss did not reach is
-    /// left out.
-    pub fn take_gradients(&self, gradients: &mut Gradients) -> Vec<(String, Parameter)> {
-        let take = |(name, parameter): (String, Parameter)| Some((name, parameter.take_gradient(gradients)?));
-        self.parameters().into_iter().filter_map(take).collect()
     }
 
     /// The features of images. One call for all images of a batch is fastest.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::half::HalfMatrix;
 use crate::config::{ModelConfig, TextConfig, VisionConfig};
@@ -85,35 +85,6 @@ impl Parameter {
         match self {
             Parameter::Half(matrix) => matrix.values(range),
             _ => self.flat().slice([range]).into_data().iter::<f32>().collect(),
-        }
-    }
-
-    /// The same values as a constant without autodiff.
-    #[must_use]
-    pub fn constant(self) -> Parameter {
-        match self {
-            Parameter::Matrix(tensor) => Parameter::Matrix(tensor.without_autodiff()),
-            Parameter::Half(_) => self,
-            Parameter::Vector(tensor) => Parameter::Vector(tensor.without_autodiff()),
-        }
-    }
-
-    /// The same values in f32 as a fresh leaf whose gradient is kept.
-    #[must_use]
-    pub fn leaf(self) -> Parameter {
-        match self {
-            Parameter::Half(matrix) => Parameter::Matrix(matrix.widened()).leaf(),
-            Parameter::Matrix(tensor) => Parameter::Matrix(tensor.without_autodiff().autodiff().require_grad()),
-            Parameter::Vector(tensor) => Parameter::Vector(tensor.without_autodiff().autodiff().require_grad()),
-        }
-    }
-
-    /// Takes this leaf's gradient out of `gradients`; none when the loss did not reach it or it is a constant.
-    pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Parameter> {
-        match self {
-            Parameter::Matrix(tensor) => tensor.grad_remove(gradients).map(Parameter::Matrix),
-            Parameter::Half(_) => None,
-            Parameter::Vector(tensor) => tensor.grad_remove(gradients).map(Parameter::Vector),
         }
     }
 }

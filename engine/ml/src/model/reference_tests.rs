@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Gradients, Tensor};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+use super::autodiff::{take_gradients, with_gradients};
 use super::*;
 use crate::config::VisionConfig;
 use crate::generate::{Request, Sampling, generate};
@@ -254,7 +255,7 @@ fn greedy_decoding_equals_transformers() {
 #[test]
 fn losses_and_gradients_equal_transformers() {
     for_each_case(|model, _, case| {
-        let model = model.with_gradients(&|_| true);
+        let model = with_gradients(model, &|_| true);
         let images = case.images();
         let references: Vec<&ImagePatches> = images.iter().map(AsRef::as_ref).collect();
         let features = model.encode_images(&references).unwrap();
@@ -302,7 +303,7 @@ fn check_norms(case: &Case, norms: &BTreeMap<String, f64>) {
 
 /// The norm of each published tensor's gradient.
 fn norms(model: &Model, gradients: &mut Gradients) -> BTreeMap<String, f64> {
-    let taken: BTreeMap<String, Parameter> = model.take_gradients(gradients).into_iter().collect();
+    let taken: BTreeMap<String, Parameter> = take_gradients(model, gradients).into_iter().collect();
     let mut norms = BTreeMap::new();
     for spec in parameters::specs(model.config()) {
         let Some(gradient) = taken.get(&spec.name) else { continue };

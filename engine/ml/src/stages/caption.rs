@@ -1,19 +1,14 @@
 //! `caption`: a vision-language model describes each record's image.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use ruminate_flow::error::StageError;
-use ruminate_flow::model::Model;
 use ruminate_flow::options::{OptionKind, OptionSpec};
 use ruminate_flow::record::{FieldKind, Fields, Value};
-use ruminate_flow::stage::{
-    Complaint, Kind, NodeInput, Outcome, Port, RecordStage, Row, Stage, StageContext, Unit, Work,
-};
+use ruminate_flow::stage::{Complaint, Kind, NodeInput, Port, Row, Stage, Work};
 
 use super::loaded::Slot;
 use super::prompting::{self, PromptOptions, Prompting};
-use super::sampling::{self, Decoding};
+use super::sampling::{self, Decoding, Sample, Sampler};
 
 /// OpenVLThinker's caption prompt (paper, appendix B).
 const CAPTION_PROMPT: &str = "Please provide a detailed description of this image that could help another AI model \
@@ -80,8 +75,7 @@ impl Kind for Caption {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let options: Options =
-            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let options: Options = node.settings()?;
         let traits = &node.models["model"];
         if !traits.vision {
             let message = format!("a caption needs a model that takes images, but this one is {}", traits.summary);
@@ -90,58 +84,21 @@ impl Kind for Caption {
         let prompting = Prompting::new(&options.prompting, traits, (CAPTION_PROMPT, CAPTION_PROMPT))?;
         let mut schema = node.schemas["input"].clone();
         schema.insert(options.output.clone(), FieldKind::Text);
+        let output = options.output;
+        let row = move |sample: Sample, _| {
+            let fields = Fields::from([(output.as_str().into(), Value::text(sample.text))]);
+            Row { source: 0, child: None, fields }
+        };
+        let decoding = options.decoding;
         Ok(Stage {
             version: 3,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),
             models: BTreeMap::new(),
-            seeded: options.decoding.is_random(),
+            seeded: decoding.is_random(),
             uses_device: true,
-            work: Work::Record(Box::new(Captioner { options, prompting, slot: Slot::default() })),
+            work: Work::Record(Box::new(Sampler { prompting, decoding, samples: 1, row, slot: Slot::default() })),
         })
-    }
-}
-
-struct Captioner {
-    options: Options,
-    prompting: Prompting,
-    slot: Slot,
-}
-
-impl RecordStage for Captioner {
-    fn batch_units(&self) -> usize {
-        self.options.decoding.batch
-    }
-
-    fn process(
-        &self,
-        units: &[Unit],
-        models: &BTreeMap<&'static str, Arc<Model>>,
-        context: &StageContext<'_>,
-    ) -> Result<Vec<Outcome>, StageError> {
-        let loaded = self.slot.get(&models["model"], &self.prompting, context)?;
-        let samples = sampling::for_units(&self.prompting, &self.options.decoding, &loaded, units, 1, context)?;
-        Ok(samples
-            .into_iter()
-            .map(|samples| match samples {
-                Ok(samples) => Outcome::Done {
-                    rows: samples
-                        .into_iter()
-                        .map(|sample| Row {
-                            source: 0,
-                            child: None,
-                            fields: Fields::from([(self.options.output.as_str().into(), Value::text(sample.text))]),
-                        })
-                        .collect(),
-                    drops: Vec::new(),
-                },
-                Err(reason) => Outcome::Failed { reason },
-            })
-            .collect())
-    }
-
-    fn release(&self) {
-        self.slot.release();
     }
 }

@@ -96,8 +96,7 @@ impl Kind for Eval {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let options: Options =
-            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let options: Options = node.settings()?;
         let styles = compile(&options.styles)?;
         let prompting = Prompting::new(&options.prompting, &node.models["model"], (VISION_PROMPT, TEXT_PROMPT))?;
         let mut reads = prompting.reads().require(&options.answer, FieldKind::Json, Some("answer"));

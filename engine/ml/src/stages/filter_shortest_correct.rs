@@ -75,8 +75,7 @@ impl Kind for FilterShortestCorrect {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let options: Options =
-            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let options: Options = node.settings()?;
         let reads = Reads::default()
             .require(&options.response, FieldKind::Text, Some("response"))
             .require(&options.answer, FieldKind::Json, Some("answer"))

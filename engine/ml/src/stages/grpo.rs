@@ -18,12 +18,11 @@ use super::images::RecordImages;
 use super::loaded::Loaded;
 use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text, unusable};
 use super::rewards::{self, Response, Rewards};
-use super::training::{self, Figures, Lineage, Noted, StoredProgress};
-use super::{sampling, stage_error, training::count};
+use super::training::{self, Noted, count};
+use super::{sampling, stage_error};
 use crate::error::Error;
-use crate::stop::Stop;
 use crate::train::grpo::{GrpoOptions, GrpoStep, train_grpo};
-use crate::train::progress::{CheckpointEvery, Session};
+use crate::train::progress::CheckpointEvery;
 use crate::train::rollout::Completion;
 
 pub(super) struct Grpo {
@@ -180,8 +179,8 @@ impl Kind for Grpo {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let whole = |message: String| vec![Complaint { option: None, message, help: None }];
-        let options: Options = node.options.read().map_err(whole)?;
+        let whole = |message: String| vec![Complaint::whole(message)];
+        let options: Options = node.settings()?;
         let rewards = Rewards::new(node.options, options.grader, &*self.scorers)?;
         let (training, checkpoint) =
             training::trainer_options::<GrpoOptions>(&node.options.values, STAGE_ONLY).map_err(whole)?;
@@ -266,27 +265,12 @@ impl SetStage for Trainer {
         }
         let mut options = self.training.clone();
         options.seed = training::mixed_seed(context.seed, options.seed);
-        let figures = Figures::new(Lineage::new(records, &self.reads));
-        let mut progress = StoredProgress { checkpoint: context.checkpoint, figures: &figures };
-        let mut on_step = |step: &GrpoStep| {
-            let noted = Noted {
-                step: (step.metrics.step, step.metrics.steps),
-                metrics: serde_json::to_value(&step.metrics).unwrap_or_default(),
-                timings: serde_json::to_value(&step.timings).unwrap_or_default(),
-                picked: &step.prompts,
-                message: format!("reward {:.3}", step.metrics.reward_mean),
-            };
-            figures.step(noted, context)
-        };
-        let requested = || context.cancel.requested();
-        let name = |index: usize| format!("record `{}`", records[index].id);
-        let mut session = Session {
-            workers: context.threads,
-            checkpoint: self.checkpoint,
-            progress: &mut progress,
-            on_step: &mut on_step,
-            name: &name,
-            stop: Stop::when(&requested),
+        let noted = |step: &GrpoStep| Noted {
+            step: (step.metrics.step, step.metrics.steps),
+            metrics: serde_json::to_value(&step.metrics).unwrap_or_default(),
+            timings: serde_json::to_value(&step.timings).unwrap_or_default(),
+            picked: step.prompts.clone(),
+            message: format!("reward {:.3}", step.metrics.reward_mean),
         };
         // The engine's errors keep their kind on the way through the trainer.
         let mut scorer_error = None;
@@ -313,7 +297,9 @@ impl SetStage for Trainer {
             })
         };
         let stop_tokens = loaded.processor.stop_tokens();
-        let trained = train_grpo(&loaded.model, &prompts, &images, stop_tokens, &options, &mut reward, &mut session);
+        let (trained, figures) = training::run((records, &self.reads), self.checkpoint, context, noted, |session| {
+            train_grpo(&loaded.model, &prompts, &images, stop_tokens, &options, &mut reward, session)
+        });
         let trained = trained.map_err(|error| scorer_error.take().unwrap_or_else(|| stage_error(error)))?;
         training::output(&trained, &loaded, figures, context)
     }

@@ -63,10 +63,7 @@ impl ModelInspector for Inspector {
                     .to_owned(),
             );
         }
-        let architecture = if config.vision.is_some() { "Qwen2.5-VL" } else { "Qwen2" };
-        let text = &config.text;
-        let summary = format!("{architecture}, {} layers of width {}", text.layers, text.hidden_size);
-        Ok(ModelTraits { vision: config.vision.is_some(), summary })
+        Ok(ModelTraits { vision: config.vision.is_some(), summary: config.summary() })
     }
 }
 

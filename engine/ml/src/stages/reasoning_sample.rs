@@ -2,19 +2,14 @@
 //! from the image.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use ruminate_flow::error::StageError;
-use ruminate_flow::model::Model;
 use ruminate_flow::options::{OptionKind, OptionSpec};
 use ruminate_flow::record::{FieldKind, Fields, Value};
-use ruminate_flow::stage::{
-    Complaint, Kind, NodeInput, Outcome, Port, RecordStage, Row, Stage, StageContext, Unit, Work,
-};
+use ruminate_flow::stage::{Complaint, Kind, NodeInput, Port, Row, Stage, Work};
 
 use super::loaded::Slot;
 use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT};
-use super::sampling::{self, Decoding, Sample};
+use super::sampling::{self, Decoding, Sample, Sampler};
 
 pub(super) struct ReasoningSample;
 
@@ -79,8 +74,7 @@ impl Kind for ReasoningSample {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let options: Options =
-            node.options.read().map_err(|message| vec![Complaint { option: None, message, help: None }])?;
+        let options: Options = node.settings()?;
         let prompting = Prompting::new(&options.prompting, &node.models["model"], (VISION_PROMPT, TEXT_PROMPT))?;
         let mut schema = node.schemas["input"].clone();
         for (name, kind) in [
@@ -92,64 +86,26 @@ impl Kind for ReasoningSample {
         ] {
             schema.insert(name.to_owned(), kind);
         }
+        let output = options.output;
+        let row = move |sample: Sample, index| {
+            let fields = Fields::from([
+                (output.as_str().into(), Value::text(sample.text)),
+                ("sample".into(), Value::Int(i64::from(index))),
+                ("tokens".into(), Value::Int(sample.tokens as i64)),
+                ("finished".into(), Value::Bool(sample.finished)),
+            ]);
+            Row { source: 0, child: Some(index), fields }
+        };
+        let (decoding, samples) = (options.decoding, options.samples);
         Ok(Stage {
             version: 3,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),
             models: BTreeMap::new(),
-            seeded: options.decoding.is_random(),
+            seeded: decoding.is_random(),
             uses_device: true,
-            work: Work::Record(Box::new(Sampler { options, prompting, slot: Slot::default() })),
+            work: Work::Record(Box::new(Sampler { prompting, decoding, samples, row, slot: Slot::default() })),
         })
-    }
-}
-
-struct Sampler {
-    options: Options,
-    prompting: Prompting,
-    slot: Slot,
-}
-
-impl RecordStage for Sampler {
-    fn batch_units(&self) -> usize {
-        self.options.decoding.batch
-    }
-
-    fn process(
-        &self,
-        units: &[Unit],
-        models: &BTreeMap<&'static str, Arc<Model>>,
-        context: &StageContext<'_>,
-    ) -> Result<Vec<Outcome>, StageError> {
-        let loaded = self.slot.get(&models["model"], &self.prompting, context)?;
-        let (decoding, samples) = (&self.options.decoding, self.options.samples);
-        let groups = sampling::for_units(&self.prompting, decoding, &loaded, units, samples, context)?;
-        Ok(groups
-            .into_iter()
-            .map(|group| match group {
-                Ok(samples) => Outcome::Done {
-                    rows: samples.into_iter().zip(0..).map(|(sample, index)| self.row(sample, index)).collect(),
-                    drops: Vec::new(),
-                },
-                Err(reason) => Outcome::Failed { reason },
-            })
-            .collect())
-    }
-
-    fn release(&self) {
-        self.slot.release();
-    }
-}
-
-impl Sampler {
-    fn row(&self, sample: Sample, index: u32) -> Row {
-        let fields = Fields::from([
-            (self.options.output.as_str().into(), Value::text(sample.text)),
-            ("sample".into(), Value::Int(i64::from(index))),
-            ("tokens".into(), Value::Int(sample.tokens as i64)),
-            ("finished".into(), Value::Bool(sample.finished)),
-        ]);
-        Row { source: 0, child: Some(index), fields }
     }
 }

@@ -1,11 +1,15 @@
-//! Decoding options and seeds of the kinds that generate text.
+//! Decoding options and seeds of the kinds that generate text, and the stage of those that do it record by record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ruminate_flow::digest::{Digest, DigestBuilder};
 use ruminate_flow::error::StageError;
+use ruminate_flow::model::Model;
 use ruminate_flow::options::{OptionKind, OptionSpec};
-use ruminate_flow::stage::{StageContext, Unit};
+use ruminate_flow::stage::{Outcome, RecordStage, Row, StageContext, Unit};
 
-use super::loaded::Loaded;
+use super::loaded::{Loaded, Slot};
 use super::prompting::Prompting;
 use super::stage_error;
 use crate::error::{Error, Result as ModelResult};
@@ -81,43 +85,77 @@ pub(super) struct Sample {
     pub(super) finished: bool,
 }
 
-/// `samples` texts for each unit of one record, or why there are none: its prompt cannot be made or does not fit the model.
-///
-/// # Errors
-/// What keeps all of them from being sampled, and [`StageError::Interrupted`] after a cancel.
-pub(super) fn for_units(
-    prompting: &Prompting,
-    decoding: &Decoding,
-    loaded: &Loaded,
-    units: &[Unit],
-    samples: usize,
-    context: &StageContext<'_>,
-) -> Result<Vec<Samples>, StageError> {
-    let mut outcomes: Vec<Samples> = Vec::with_capacity(units.len());
-    let mut prompts = Vec::new();
-    let mut contents = Vec::new();
-    let mut places = Vec::new();
-    for unit in units {
-        if context.cancel.requested() {
-            return Err(StageError::Interrupted);
-        }
-        let prompt = unit.records.first().map(|record| prompting.encode(record, &loaded.processor, context.blobs));
-        match prompt {
-            Some(Ok(prompt)) => {
-                places.push(outcomes.len());
-                prompts.push(prompt);
-                contents.push(unit.content);
-                outcomes.push(Ok(Vec::new()));
+/// A record stage that gives a row for each text that a model writes to a record's prompt.
+pub(super) struct Sampler<R> {
+    pub(super) prompting: Prompting,
+    pub(super) decoding: Decoding,
+    /// Texts for each record.
+    pub(super) samples: usize,
+    /// The row of a text and its index.
+    pub(super) row: R,
+    pub(super) slot: Slot,
+}
+
+impl<R: Fn(Sample, u32) -> Row + Send + Sync> RecordStage for Sampler<R> {
+    fn batch_units(&self) -> usize {
+        self.decoding.batch
+    }
+
+    fn process(
+        &self,
+        units: &[Unit],
+        models: &BTreeMap<&'static str, Arc<Model>>,
+        context: &StageContext<'_>,
+    ) -> Result<Vec<Outcome>, StageError> {
+        let loaded = self.slot.get(&models["model"], &self.prompting, context)?;
+        let outcome = |samples: Samples| match samples {
+            Ok(samples) => {
+                let rows = samples.into_iter().zip(0..).map(|(sample, index)| (self.row)(sample, index)).collect();
+                Outcome::Done { rows, drops: Vec::new() }
             }
-            Some(Err(error)) => outcomes.push(Err(error)),
-            None => outcomes.push(Ok(Vec::new())),
+            Err(reason) => Outcome::Failed { reason },
+        };
+        Ok(self.sample(&loaded, units, context)?.into_iter().map(outcome).collect())
+    }
+
+    fn release(&self) {
+        self.slot.release();
+    }
+}
+
+impl<R> Sampler<R> {
+    /// The texts for each unit of one record, or why there are none: its prompt cannot be made or does not fit the model.
+    ///
+    /// # Errors
+    /// What keeps all of them from being sampled, and [`StageError::Interrupted`] after a cancel.
+    fn sample(&self, loaded: &Loaded, units: &[Unit], context: &StageContext<'_>) -> Result<Vec<Samples>, StageError> {
+        let mut outcomes: Vec<Samples> = Vec::with_capacity(units.len());
+        let mut prompts = Vec::new();
+        let mut contents = Vec::new();
+        let mut places = Vec::new();
+        for unit in units {
+            if context.cancel.requested() {
+                return Err(StageError::Interrupted);
+            }
+            let prompt =
+                unit.records.first().map(|record| self.prompting.encode(record, &loaded.processor, context.blobs));
+            match prompt {
+                Some(Ok(prompt)) => {
+                    places.push(outcomes.len());
+                    prompts.push(prompt);
+                    contents.push(unit.content);
+                    outcomes.push(Ok(Vec::new()));
+                }
+                Some(Err(error)) => outcomes.push(Err(error)),
+                None => outcomes.push(Ok(Vec::new())),
+            }
         }
+        let decoded = self.decoding.decode(loaded, &prompts, &contents, self.samples, context)?;
+        for (place, samples) in places.into_iter().zip(decoded) {
+            outcomes[place] = samples;
+        }
+        Ok(outcomes)
     }
-    let decoded = decoding.decode(loaded, &prompts, &contents, samples, context)?;
-    for (place, samples) in places.into_iter().zip(decoded) {
-        outcomes[place] = samples;
-    }
-    Ok(outcomes)
 }
 
 impl Decoding {

@@ -12,10 +12,9 @@ use ruminate_flow::stage::{
 use super::images::RecordImages;
 use super::loaded::Loaded;
 use super::prompting::{self, PromptOptions, Prompting, TEXT_PROMPT, VISION_PROMPT, field_text, unusable};
-use super::training::{self, Figures, Lineage, Noted, StoredProgress};
-use super::{stage_error, training::count};
-use crate::stop::Stop;
-use crate::train::progress::{CheckpointEvery, Session};
+use super::stage_error;
+use super::training::{self, Noted, count};
+use crate::train::progress::CheckpointEvery;
 use crate::train::sft::{SftOptions, SftStep, train_sft, usable_examples};
 use crate::types::Example;
 
@@ -105,8 +104,8 @@ impl Kind for Sft {
     }
 
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>> {
-        let whole = |message: String| vec![Complaint { option: None, message, help: None }];
-        let options: Options = node.options.read().map_err(whole)?;
+        let whole = |message: String| vec![Complaint::whole(message)];
+        let options: Options = node.settings()?;
         let (training, checkpoint) =
             training::trainer_options::<SftOptions>(&node.options.values, STAGE_ONLY).map_err(whole)?;
         training.check().map_err(|error| whole(error.to_string()))?;
@@ -156,32 +155,19 @@ impl SetStage for Trainer {
         }
         let mut options = self.training.clone();
         options.seed = training::mixed_seed(context.seed, options.seed);
-        let (_, left_out) = usable_examples(&examples, &options, &|index| format!("record `{}`", records[index].id))
-            .map_err(stage_error)?;
-        let figures = Figures::new(Lineage::new(records, &self.reads));
-        let mut progress = StoredProgress { checkpoint: context.checkpoint, figures: &figures };
-        let mut on_step = |step: &SftStep| {
-            let noted = Noted {
-                step: (step.metrics.step, step.metrics.steps),
-                metrics: serde_json::to_value(&step.metrics).unwrap_or_default(),
-                timings: serde_json::to_value(&step.timings).unwrap_or_default(),
-                picked: &step.examples,
-                message: format!("loss {:.3}", step.metrics.loss),
-            };
-            figures.step(noted, context)
+        let name = |index| training::name_of(records, index);
+        let (_, left_out) = usable_examples(&examples, &options, &name).map_err(stage_error)?;
+        let noted = |step: &SftStep| Noted {
+            step: (step.metrics.step, step.metrics.steps),
+            metrics: serde_json::to_value(&step.metrics).unwrap_or_default(),
+            timings: serde_json::to_value(&step.timings).unwrap_or_default(),
+            picked: step.examples.clone(),
+            message: format!("loss {:.3}", step.metrics.loss),
         };
-        let requested = || context.cancel.requested();
-        let name = |index: usize| format!("record `{}`", records[index].id);
-        let mut session = Session {
-            workers: context.threads,
-            checkpoint: self.checkpoint,
-            progress: &mut progress,
-            on_step: &mut on_step,
-            name: &name,
-            stop: Stop::when(&requested),
-        };
-        let trained = train_sft(&loaded.model, &examples, &images, &options, &mut session).map_err(stage_error)?;
-        let mut output = training::output(&trained, &loaded, figures, context)?;
+        let (trained, figures) = training::run((records, &self.reads), self.checkpoint, context, noted, |session| {
+            train_sft(&loaded.model, &examples, &images, &options, session)
+        });
+        let mut output = training::output(&trained.map_err(stage_error)?, &loaded, figures, context)?;
         output.drops = left_out.into_iter().map(|(source, reason)| ("input", Dropped { source, reason })).collect();
         Ok(output)
     }

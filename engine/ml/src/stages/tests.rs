@@ -143,7 +143,7 @@ impl Bench {
         let mut records: Vec<Record> = (0..8).map(|index| self.problem(index)).collect();
         let set = |record: &mut Record, field: &str, value: Value| _ = record.fields.insert(field.into(), value);
         set(&mut records[1], "image", Value::Blob(self.put(b"no image at all", "image/png").unwrap()));
-        let blob = Blob { digest: Digest::of(b"lost"), bytes: 4, media_type: "image/png".into() };
+        let blob = Blob::of(b"lost", "image/png");
         set(&mut records[2], "image", Value::Blob(blob));
         set(&mut records[3], "image", Value::Int(3));
         records[4].fields.remove("image");
@@ -168,9 +168,9 @@ impl Blobs for Bench {
     }
 
     fn put(&self, bytes: &[u8], media_type: &str) -> Result<Blob, StageError> {
-        let digest = Digest::of(bytes);
-        self.blobs.lock().unwrap().insert(digest, bytes.to_vec());
-        Ok(Blob { digest, bytes: bytes.len() as u64, media_type: media_type.into() })
+        let blob = Blob::of(bytes, media_type);
+        self.blobs.lock().unwrap().insert(blob.digest, bytes.to_vec());
+        Ok(blob)
     }
 }
 

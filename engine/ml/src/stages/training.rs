@@ -18,7 +18,8 @@ use super::loaded::Loaded;
 use super::stage_error;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::train::progress::{CheckpointEvery, Control, ProgressStore};
+use crate::stop::Stop;
+use crate::train::progress::{CheckpointEvery, Control, ProgressStore, Session};
 use crate::weights::{self, SaveOptions};
 
 const ANY_NUMBER: OptionKind = OptionKind::Float { min: 0.0, max: 1e9 };
@@ -136,12 +137,12 @@ pub(super) fn mixed_seed(graph_seed: u64, node_seed: u64) -> u64 {
 }
 
 /// Names what a step was trained on: the ids of the input's records and the digests of what is read of them.
-pub(super) struct Lineage {
+struct Lineage {
     records: Vec<(Arc<str>, Digest)>,
 }
 
 impl Lineage {
-    pub(super) fn new(records: &[Record], reads: &Reads) -> Self {
+    fn new(records: &[Record], reads: &Reads) -> Self {
         let name = |record: &Record| (record.id.clone(), unit_content(std::slice::from_ref(record), reads));
         Self { records: records.iter().map(name).collect() }
     }
@@ -173,7 +174,7 @@ struct Steps {
 }
 
 /// A step as it is noted.
-pub(super) struct Noted<'a> {
+pub(super) struct Noted {
     /// Steps done, this one included, and steps in all.
     pub(super) step: (usize, usize),
     /// What the same run always gives, numbers and texts by name.
@@ -181,22 +182,22 @@ pub(super) struct Noted<'a> {
     /// What differs from run to run.
     pub(super) timings: Json,
     /// What the step was trained on, as indices into the input's records.
-    pub(super) picked: &'a [usize],
+    pub(super) picked: Vec<usize>,
     /// Stands beside the progress bar.
     pub(super) message: String,
 }
 
 impl Figures {
     /// No figures yet, of a training on the records of `lineage`.
-    pub(super) fn new(lineage: Lineage) -> Self {
+    fn new(lineage: Lineage) -> Self {
         Self { lineage, steps: RefCell::default() }
     }
 
     /// Notes a step, reports it, and says whether to go on.
-    pub(super) fn step(&self, noted: Noted<'_>, context: &StageContext<'_>) -> Control {
+    fn step(&self, noted: Noted, context: &StageContext<'_>) -> Control {
         let (step, steps) = noted.step;
         let mut metrics = record(step, &noted.metrics);
-        metrics.fields.extend(self.lineage.fields(noted.picked));
+        metrics.fields.extend(self.lineage.fields(&noted.picked));
         {
             let mut noted_steps = self.steps.borrow_mut();
             noted_steps.metrics.push(metrics);
@@ -278,9 +279,9 @@ pub(super) fn schemas(
 }
 
 /// Keeps a training's progress in the engine's store.
-pub(super) struct StoredProgress<'a> {
-    pub(super) checkpoint: &'a dyn Checkpoint,
-    pub(super) figures: &'a Figures,
+struct StoredProgress<'a> {
+    checkpoint: &'a dyn Checkpoint,
+    figures: &'a Figures,
 }
 
 const STATE: &str = "state.safetensors";
@@ -299,6 +300,32 @@ impl ProgressStore for StoredProgress<'_> {
         let parts = BTreeMap::from([(STATE.to_owned(), state), (FIGURES.to_owned(), self.figures.encode())]);
         self.checkpoint.save(&parts).map_err(|error| Error::state(error.to_string()))
     }
+}
+
+/// Runs a trainer on `records` with its progress in the store, and gives what it gave with the figures of its steps. `noted` says
+/// what to note of a step.
+pub(super) fn run<S>(
+    (records, reads): (&[Record], &Reads),
+    checkpoint: CheckpointEvery,
+    context: &StageContext<'_>,
+    noted: impl Fn(&S) -> Noted,
+    train: impl FnOnce(&mut Session<'_, S>) -> Result<Model>,
+) -> (Result<Model>, Figures) {
+    let figures = Figures::new(Lineage::new(records, reads));
+    let trained = train(&mut Session {
+        workers: context.threads,
+        checkpoint,
+        progress: &mut StoredProgress { checkpoint: context.checkpoint, figures: &figures },
+        on_step: &mut |step| figures.step(noted(step), context),
+        name: &|index| name_of(records, index),
+        stop: Stop::when(&|| context.cancel.requested()),
+    });
+    (trained, figures)
+}
+
+/// The record at `index`, named for an error.
+pub(super) fn name_of(records: &[Record], index: usize) -> String {
+    format!("record `{}`", records[index].id)
 }
 
 /// The trained model and the figures as the node's outputs. The weights are written to the scratch folder, from which the store

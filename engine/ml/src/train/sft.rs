@@ -276,7 +276,7 @@ pub fn train_sft(
         seed: options.seed,
     };
     let steps = data.total_steps(options.steps, options.epochs)?;
-    let mut model = model.without_gradients();
+    let mut model = model.clone();
     let mut optimizer = AdamW::new(&model, &options.freeze, options.optimizer())?;
     let mut checkpointer = Checkpointer::new(identity(options, &prepared), steps);
     let start = checkpointer.resume(session.progress, &mut model, &mut optimizer)?;

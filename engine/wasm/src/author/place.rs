@@ -1,19 +1,14 @@
-//! What the stage of a plugin may use when it is tried: a temporary folder for the bytes of images, and a way to say
-//! something. There is no store.
+//! Files for a plugin that is tried without a store: a temporary folder for the bytes of images, and the digests of files.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use ruminate_flow::digest::Digest;
 use ruminate_flow::error::StageError;
 use ruminate_flow::record::Blob;
-use ruminate_flow::stage::{Blobs, Checkpoint, Progress};
+use ruminate_flow::stage::Blobs;
 
-/// What the stage may use: a temporary folder for the bytes of images, and a way to say something.
-pub(super) struct Place<'a> {
-    pub(super) folder: &'a Path,
-    pub(super) note: &'a (dyn Fn(&str) + Sync),
-}
+/// A temporary folder for the bytes of images.
+pub(super) struct Place<'a>(pub(super) &'a Path);
 
 type StageResult<T> = Result<T, StageError>;
 
@@ -28,34 +23,16 @@ pub(super) fn digest_file(path: &Path) -> StageResult<Digest> {
 
 impl Blobs for Place<'_> {
     fn get(&self, blob: &Blob) -> StageResult<Vec<u8>> {
-        let path = self.folder.join(blob.digest.to_string());
+        let path = self.0.join(blob.digest.to_string());
         std::fs::read(&path).map_err(StageError::io("read", path))
     }
 
     fn put(&self, bytes: &[u8], media_type: &str) -> StageResult<Blob> {
-        let digest = Digest::of(bytes);
-        let path = self.folder.join(digest.to_string());
+        let blob = Blob::of(bytes, media_type);
+        let path = self.0.join(blob.digest.to_string());
         if !path.exists() {
             std::fs::write(&path, bytes).map_err(StageError::io("write", path))?;
         }
-        Ok(Blob { digest, bytes: bytes.len() as u64, media_type: media_type.into() })
-    }
-}
-
-impl Checkpoint for Place<'_> {
-    fn load(&self) -> StageResult<Option<BTreeMap<String, Vec<u8>>>> {
-        Ok(None)
-    }
-
-    fn save(&self, _parts: &BTreeMap<String, Vec<u8>>) -> StageResult<()> {
-        Ok(())
-    }
-}
-
-impl Progress for Place<'_> {
-    fn report(&self, _done: u64, _total: Option<u64>, _unit: &'static str, _message: &str) {}
-
-    fn note(&self, message: &str) {
-        (self.note)(message);
+        Ok(blob)
     }
 }

@@ -13,6 +13,7 @@ use ruminate_flow::error::StageError;
 use ruminate_flow::event::Cancel;
 use ruminate_flow::options::{InputFile, OptionKind, Options};
 use ruminate_flow::record::{FieldKind, Fields, Record, Schema, Value};
+use ruminate_flow::stage::bare::{NoCheckpoint, Notes};
 use ruminate_flow::stage::{Complaint, Kind, NodeInput, Outcome, RecordStage, Stage, StageContext, Unit, Work};
 use ruminate_flow::table::{Column, Columns, Format, ReadContext, TableFile};
 use serde_json::{Map, Value as Json, json};
@@ -176,12 +177,13 @@ impl Trial {
         let scratch = tempfile::Builder::new().prefix("ruminate-plugin-").tempdir();
         let scratch =
             scratch.map_err(|error| AuthorError::Machine(format!("cannot make a temporary folder: {error}")))?;
-        let place = Place { folder: scratch.path(), note };
+        let place = Place(scratch.path());
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut run = Run {
             trial: self,
             work: work.as_ref(),
             place: &place,
+            note,
             threads,
             cancel: Cancel::default(),
             units: Vec::new(),
@@ -294,6 +296,7 @@ struct Run<'a> {
     trial: &'a Trial,
     work: &'a dyn RecordStage,
     place: &'a Place<'a>,
+    note: &'a (dyn Fn(&str) + Sync),
     threads: usize,
     cancel: Cancel,
     units: Vec<Unit>,
@@ -318,9 +321,9 @@ impl Run<'_> {
             device: "cpu",
             threads: self.threads,
             blobs: self.place,
-            checkpoint: self.place,
-            progress: self.place,
-            scratch: self.place.folder,
+            checkpoint: &NoCheckpoint,
+            progress: &Notes(self.note),
+            scratch: self.place.0,
             cancel: &self.cancel,
         };
         let start = Instant::now();

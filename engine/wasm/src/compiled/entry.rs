@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use ruminate_flow::digest::Digest;
+use ruminate_flow::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -35,17 +36,16 @@ struct Record {
     /// The code's bytes.
     code: Digest,
     /// The state of the file in which all its bytes were last read and had that digest.
-    verified: Option<Stamp>,
+    verified: Option<State>,
 }
 
-/// What changes when a file changes.
+/// What changes when the code's file changes, even if its time of modification is set back: nobody sets that of its last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
+struct State {
+    #[serde(flatten)]
+    file: Stamp,
     device: u64,
-    inode: u64,
-    bytes: u64,
-    modified_ns: i128,
-    changed_ns: i128,
+    changed_ns: i64,
 }
 
 /// A file of machine code whose bytes are those that the compiler gave.
@@ -57,11 +57,6 @@ pub(super) struct Verified {
 const RECORD_MAX: u64 = 4096;
 /// How often to look whether another process is done.
 const POLL: Duration = Duration::from_millis(20);
-/// A file that changed within one tick of the file system's clock may change again without a new time: a stamp counts only
-/// if the file was older than this when it was read.
-const TICK_MAX: Duration = Duration::from_millis(50);
-/// The same where the times are whole seconds.
-const COARSE_TICK_MAX: Duration = Duration::from_secs(2);
 /// That an entry is in use is noted at most so often.
 const USE_NOTED: Duration = Duration::from_secs(3600);
 
@@ -110,24 +105,26 @@ impl<'a> Entry<'a> {
         let path = self.path(CODE);
         let mut record = self.record()?;
         let file = folder::open_file(&path).ok()?;
-        let stamp = Stamp::of(&file.metadata().ok()?);
-        if record.verified != Some(stamp) {
-            let started = SystemTime::now();
+        let state = State::of(&file.metadata().ok()?);
+        if record.verified != Some(state) {
+            let clock = self.folder.clock();
             if Digest::of_reader(&file).ok()? != record.code {
                 tracing::warn!("the compiled plugin `{}` is damaged and made anew", path.display());
                 // So that it is not read again before it is replaced.
                 let _ = fs::remove_file(self.path(RECORD));
                 return None;
             }
-            if stamp.settled(started) {
-                record.verified = Some(stamp);
+            // A change within one tick of the file system's clock would not show in the state. Only that clock says when the
+            // tick is over: it lags behind the system's, the more the busier the machine is.
+            if clock.is_ok_and(|clock| state.changed_ns < State::of(&clock).changed_ns) {
+                record.verified = Some(state);
                 // Where nothing can be written it is read in full the next time too.
                 let _ = self.write_record(&record);
             }
         }
         // The file is loaded by its name, so the name must still lead to what was looked at.
-        let now = Stamp::of(&fs::symlink_metadata(&path).ok()?);
-        (now == stamp).then_some(Verified { path })
+        let now = State::of(&fs::symlink_metadata(&path).ok()?);
+        (now == state).then_some(Verified { path })
     }
 
     /// The record, if it is one, and about this component and engine.
@@ -185,32 +182,17 @@ impl Verified {
     }
 }
 
-impl Stamp {
-    #[cfg(unix)]
+impl State {
     fn of(metadata: &Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        let ns = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
-            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn of(metadata: &Metadata) -> Self {
-        let modified = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let modified_ns = modified.unwrap_or_default().as_nanos() as i128;
-        Self { device: 0, inode: 0, bytes: metadata.len(), modified_ns, changed_ns: modified_ns }
-    }
-
-    /// Whether any later change shows in the stamp, if the file was read from `started` on.
-    fn settled(&self, started: SystemTime) -> bool {
-        let tick = if self.changed_ns % 1_000_000_000 == 0 { COARSE_TICK_MAX } else { TICK_MAX };
-        let now = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.as_nanos() as i128 - self.changed_ns >= tick.as_nanos() as i128
+        let file = Stamp::of(metadata);
+        #[cfg(unix)]
+        let (device, changed_ns) = {
+            use std::os::unix::fs::MetadataExt;
+            (metadata.dev(), metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec()))
+        };
+        #[cfg(not(unix))]
+        let (device, changed_ns) = (0, file.modified_ns as i64);
+        Self { file, device, changed_ns }
     }
 }
 

@@ -57,6 +57,14 @@ impl Folder {
         self.path.join(format!("{name}.{extension}"))
     }
 
+    /// A file made just now: its times are what the file system's clock says.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn clock(&self) -> io::Result<Metadata> {
+        tempfile::Builder::new().prefix(NEW).tempfile_in(&self.path)?.as_file().metadata()
+    }
+
     /// Writes a file anew and puts it at `path` in one step, so that no reader sees a part of it.
     ///
     /// # Errors

@@ -135,9 +135,8 @@ fn lists_and_nulls_arrive_as_declared() {
 fn an_image_that_cannot_be_read_fails_its_record() {
     let options = json!({ "config": { "configure": "read-image" } });
     let stage = build(&file("tests/plugins/hostile.wasm"), options, INPUT).expect("the node is right");
-    let digest = ruminate_flow::digest::Digest::of(b"gone");
     let mut record = record("a", &[("command", "good")]);
-    record.fields.insert("image".into(), Value::Blob(Blob { digest, bytes: 4, media_type: "image/png".into() }));
+    record.fields.insert("image".into(), Value::Blob(Blob::of(b"gone", "image/png")));
     let expected = "field `image` cannot be read: there is no such blob".to_owned();
     assert_eq!(run(&stage, &[record], 1).0, [Outcome::Failed { reason: expected }]);
 }

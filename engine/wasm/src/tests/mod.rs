@@ -22,9 +22,8 @@ use ruminate_flow::event::Cancel;
 use ruminate_flow::options::{InputFile, Options};
 use ruminate_flow::record::{Blob, FieldKind, Record, Schema, Value};
 use ruminate_flow::score::{Score, Scorer, Unscored};
-use ruminate_flow::stage::{
-    Blobs, Checkpoint, Complaint, NodeInput, Outcome, Progress, Stage, StageContext, Unit, Work,
-};
+use ruminate_flow::stage::bare::{NoCheckpoint, Notes};
+use ruminate_flow::stage::{Blobs, Complaint, NodeInput, Outcome, Progress, Stage, StageContext, Unit, Work};
 use serde_json::{Value as Json, json};
 
 /// A file of the repository.
@@ -94,26 +93,32 @@ fn process(
     cancel: &Cancel,
 ) -> (Result<Vec<Outcome>, StageError>, Vec<String>) {
     let Work::Record(work) = &stage.work else { panic!("a plugin is a record stage") };
-    let world = World::default();
-    let outcomes = work.process(units, &BTreeMap::new(), &context(&world, cancel, threads));
-    (outcomes, world.notes.into_inner().expect("no thread panicked"))
+    let notes = Mutex::new(Vec::new());
+    let progress = Notes(|note: &str| notes.lock().expect("no thread panicked").push(note.to_owned()));
+    let outcomes = work.process(units, &BTreeMap::new(), &context(&Memory::default(), &progress, cancel, threads));
+    (outcomes, notes.into_inner().expect("no thread panicked"))
 }
 
 /// Scores records on `threads`.
 fn score(scorer: &dyn Scorer, records: &[Record], threads: usize) -> Vec<Result<Score, Unscored>> {
-    let (world, cancel) = (World::default(), Cancel::default());
-    let scored = scorer.score(records, &context(&world, &cancel, threads));
+    let (blobs, progress, cancel) = (Memory::default(), Notes(|_: &str| {}), Cancel::default());
+    let scored = scorer.score(records, &context(&blobs, &progress, &cancel, threads));
     scored.expect("the scorer runs")
 }
 
-fn context<'a>(world: &'a World, cancel: &'a Cancel, threads: usize) -> StageContext<'a> {
+fn context<'a>(
+    blobs: &'a dyn Blobs,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+    threads: usize,
+) -> StageContext<'a> {
     StageContext {
         seed: 0,
         device: "cpu",
         threads,
-        blobs: world,
-        checkpoint: world,
-        progress: world,
+        blobs,
+        checkpoint: &NoCheckpoint,
+        progress,
         scratch: Path::new("."),
         cancel,
     }
@@ -134,40 +139,19 @@ fn reason(outcome: &Outcome) -> &str {
     }
 }
 
-/// Blobs in memory, and the notes.
+/// Blobs in memory.
 #[derive(Default)]
-struct World {
-    blobs: Mutex<BTreeMap<String, Vec<u8>>>,
-    notes: Mutex<Vec<String>>,
-}
+struct Memory(Mutex<BTreeMap<Digest, Vec<u8>>>);
 
-impl Blobs for World {
+impl Blobs for Memory {
     fn get(&self, blob: &Blob) -> Result<Vec<u8>, StageError> {
-        let blobs = self.blobs.lock().expect("no thread panicked");
-        blobs.get(&blob.digest.to_string()).cloned().ok_or_else(|| StageError::failed("there is no such blob"))
+        let blobs = self.0.lock().expect("no thread panicked");
+        blobs.get(&blob.digest).cloned().ok_or_else(|| StageError::failed("there is no such blob"))
     }
 
     fn put(&self, bytes: &[u8], media_type: &str) -> Result<Blob, StageError> {
-        let digest = Digest::of(bytes);
-        self.blobs.lock().expect("no thread panicked").insert(digest.to_string(), bytes.to_vec());
-        Ok(Blob { digest, bytes: bytes.len() as u64, media_type: media_type.into() })
-    }
-}
-
-impl Checkpoint for World {
-    fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError> {
-        Ok(None)
-    }
-
-    fn save(&self, _parts: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
-        Ok(())
-    }
-}
-
-impl Progress for World {
-    fn report(&self, _done: u64, _total: Option<u64>, _unit: &'static str, _message: &str) {}
-
-    fn note(&self, message: &str) {
-        self.notes.lock().expect("no thread panicked").push(message.to_owned());
+        let blob = Blob::of(bytes, media_type);
+        self.0.lock().expect("no thread panicked").insert(blob.digest, bytes.to_vec());
+        Ok(blob)
     }
 }

@@ -5,30 +5,9 @@ use crate::digest::Digest;
 use crate::event::Cancel;
 use crate::options::{InputFile, Options};
 use crate::record::Value;
-use crate::stage::{Checkpoint, Progress};
+use crate::stage::Progress;
+use crate::stage::bare::{NoCheckpoint, Notes};
 use crate::store::Store;
-
-struct Nothing;
-
-impl Checkpoint for Nothing {
-    fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError> {
-        Ok(None)
-    }
-    fn save(&self, _: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
-        Ok(())
-    }
-}
-
-/// Keeps the notes.
-#[derive(Default)]
-struct Notes(std::sync::Mutex<Vec<String>>);
-
-impl Progress for Notes {
-    fn report(&self, _: u64, _: Option<u64>, _: &'static str, _: &str) {}
-    fn note(&self, text: &str) {
-        self.0.lock().unwrap().push(text.to_owned());
-    }
-}
 
 fn build(files: &[PathBuf], given: Json) -> Result<Stage, Vec<Complaint>> {
     let mut options = Options::over_defaults(OPTIONS, &given);
@@ -53,7 +32,7 @@ fn run_source(
         device: "cpu",
         threads,
         blobs: &store,
-        checkpoint: &Nothing,
+        checkpoint: &NoCheckpoint,
         progress,
         scratch: folder,
         cancel: &Cancel::default(),
@@ -70,7 +49,7 @@ fn each_batch(
     folder: &Path,
     take: &mut dyn FnMut(Vec<Record>),
 ) -> Result<(), StageError> {
-    run_source(stage, threads, folder, &Notes::default(), take)
+    run_source(stage, threads, folder, &Notes(|_: &str| {}), take)
 }
 
 fn read_stage(stage: Stage, threads: usize, folder: &Path) -> Result<Vec<Record>, StageError> {
@@ -252,10 +231,11 @@ fn a_column_that_comes_late_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let text: String = (0..1200).map(|index| format!("{{\"id\": {index}}}\n")).collect();
     let path = [file(folder.path(), "1.jsonl", &format!("{text}{{\"id\": -1, \"late\": 3}}\n"))];
-    let notes = Notes::default();
+    let notes = std::sync::Mutex::new(Vec::new());
     let stage = build(&path, json!({})).unwrap_or_else(|_| panic!("it fits"));
-    run_source(stage, 1, folder.path(), &notes, &mut |_| {}).unwrap();
-    let notes = notes.0.into_inner().unwrap();
+    run_source(stage, 1, folder.path(), &Notes(|note: &str| notes.lock().unwrap().push(note.to_owned())), &mut |_| {})
+        .unwrap();
+    let notes = notes.into_inner().unwrap();
     assert_eq!(notes.len(), 1);
     assert!(notes[0].contains("1.jsonl:1201: the column `late` is left out"), "{notes:?}");
 }

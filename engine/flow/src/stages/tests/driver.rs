@@ -11,10 +11,9 @@ use crate::event::Cancel;
 use crate::key::unit_content;
 use crate::options::Options;
 use crate::plan::lookup::lay_over;
-use crate::record::{Blob, FieldKind, Fields, Record, Schema, Value};
-use crate::stage::{
-    Blobs, Checkpoint, Complaint, Emit, NodeInput, Outcome, Progress, Reads, Stage, StageContext, Unit, Work,
-};
+use crate::record::{FieldKind, Fields, Record, Schema, Value};
+use crate::stage::bare::{NoBlobs, NoCheckpoint, Notes};
+use crate::stage::{Complaint, Emit, NodeInput, Outcome, Reads, Stage, StageContext, Unit, Work};
 
 /// What became of the records.
 #[derive(Debug, Default, PartialEq)]
@@ -70,14 +69,14 @@ pub(super) fn build(
 /// Runs a stage over its inputs, `batch` records at a time.
 pub(super) fn run(stage: &Stage, inputs: &Inputs, batch: usize) -> Result<Ran, StageError> {
     let folder = tempfile::tempdir().unwrap();
-    let nothing = Nothing::default();
+    let notes = Mutex::new(Vec::new());
     let context = StageContext {
         seed: 1,
         device: "cpu",
         threads: 1,
-        blobs: &nothing,
-        checkpoint: &nothing,
-        progress: &nothing,
+        blobs: &NoBlobs,
+        checkpoint: &NoCheckpoint,
+        progress: &Notes(|note: &str| notes.lock().unwrap().push(note.to_owned())),
         scratch: &folder.path().join("scratch"),
         cancel: &Cancel::default(),
     };
@@ -120,7 +119,7 @@ pub(super) fn run(stage: &Stage, inputs: &Inputs, batch: usize) -> Result<Ran, S
         }
         _ => panic!("neither a record stage nor a stream stage"),
     }
-    ran.notes = nothing.notes.into_inner().unwrap();
+    ran.notes = notes.into_inner().unwrap();
     Ok(ran)
 }
 
@@ -132,35 +131,5 @@ impl Emit for Ran {
     fn dropped(&mut self, record: Record, reason: &str) -> Result<(), StageError> {
         self.dropped.push((record.id.to_string(), reason.to_owned()));
         Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Nothing {
-    notes: Mutex<Vec<String>>,
-}
-
-impl Checkpoint for Nothing {
-    fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError> {
-        Ok(None)
-    }
-    fn save(&self, _: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
-        Ok(())
-    }
-}
-
-impl Progress for Nothing {
-    fn report(&self, _: u64, _: Option<u64>, _: &'static str, _: &str) {}
-    fn note(&self, message: &str) {
-        self.notes.lock().unwrap().push(message.to_owned());
-    }
-}
-
-impl Blobs for Nothing {
-    fn get(&self, _: &Blob) -> Result<Vec<u8>, StageError> {
-        Err(StageError::failed("these stages read no bytes"))
-    }
-    fn put(&self, _: &[u8], _: &str) -> Result<Blob, StageError> {
-        Err(StageError::failed("these stages make no bytes"))
     }
 }

@@ -11,24 +11,9 @@ use crate::model::{ModelInspector, ModelTraits};
 use crate::options::Options;
 use crate::record::{Fields, Value};
 use crate::run::{RunOptions, run};
-use crate::stage::{Checkpoint, Progress, Registry};
+use crate::stage::Registry;
+use crate::stage::bare::{NoCheckpoint, Notes};
 use crate::store::Store;
-
-struct Nothing;
-
-impl Checkpoint for Nothing {
-    fn load(&self) -> Result<Option<BTreeMap<String, Vec<u8>>>, StageError> {
-        Ok(None)
-    }
-    fn save(&self, _: &BTreeMap<String, Vec<u8>>) -> Result<(), StageError> {
-        Ok(())
-    }
-}
-
-impl Progress for Nothing {
-    fn report(&self, _: u64, _: Option<u64>, _: &'static str, _: &str) {}
-    fn note(&self, _: &str) {}
-}
 
 fn build(path: &Path, fields: Json) -> Result<Stage, Vec<Complaint>> {
     let options = Options {
@@ -74,8 +59,8 @@ fn a_pass_makes_folders_and_leaves_the_whole_file_or_nothing() {
         device: "cpu",
         threads: 1,
         blobs: &store,
-        checkpoint: &Nothing,
-        progress: &Nothing,
+        checkpoint: &NoCheckpoint,
+        progress: &Notes(|_: &str| {}),
         scratch: folder.path(),
         cancel: &Cancel::default(),
     };

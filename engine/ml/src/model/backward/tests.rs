@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use burn::tensor::{Device, FloatDType, Tensor};
 
+use crate::model::autodiff::{take_gradients, with_gradients};
 use crate::model::backward::{Keep, ParameterGradients};
 use crate::model::{Model, Padding, Sequence};
 use crate::types::{ImagePatches, ModelFiles};
@@ -78,7 +79,7 @@ fn automatic(
     padding: Padding,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Vec<Option<Vec<f32>>> {
-    let model = model.with_gradients(wanted);
+    let model = with_gradients(model, wanted);
     let images: Vec<&ImagePatches> = images.iter().collect();
     let features = model.encode_images(&images).unwrap();
     let sequences: Vec<Sequence<'_>> = rows.iter().map(|(tokens, images)| Sequence { tokens, images }).collect();
@@ -89,7 +90,7 @@ fn automatic(
         return vec![None; model.parameters().len()];
     }
     let mut gradients = (hidden.reshape([rows * width, size]) * weights([rows * width, size])).sum().backward();
-    let mut taken = model.take_gradients(&mut gradients).into_iter().peekable();
+    let mut taken = take_gradients(&model, &mut gradients).into_iter().peekable();
     let names = model.parameters().into_iter().map(|(name, _)| name);
     names.map(|name| taken.next_if(|(taken, _)| *taken == name).map(|(_, gradient)| gradient.values())).collect()
 }

@@ -82,12 +82,17 @@ fn scale_of(row: &[f32], epsilon: f32) -> f32 {
     1.0 / (square / row.len() as f32 + epsilon).sqrt()
 }
 
+/// [`scale_of`] each row from burn's operations, `[rows, 1]`.
+fn scale_by_burn(input: &Tensor<2>, epsilon: f64) -> Tensor<2> {
+    let mean_square = (input.clone() * input.clone()).mean_dim(1);
+    (mean_square + epsilon).sqrt().recip()
+}
+
 /// [`rms_norm`] from burn's operations.
 pub(super) fn by_burn(input: Tensor<2>, weight: &Tensor<1>, epsilon: f64) -> Tensor<2> {
     let narrow = input.dtype();
     let input = input.cast(FloatDType::F32);
-    let mean_square = (input.clone() * input.clone()).mean_dim(1);
-    let scale = (mean_square + epsilon).sqrt().recip();
+    let scale = scale_by_burn(&input, epsilon);
     (input * scale).cast(narrow) * weight.clone().unsqueeze()
 }
 
@@ -102,8 +107,7 @@ pub(super) fn backward_by_burn(
     let narrow = upstream.dtype();
     let [_, width] = input.dims();
     let (input, upstream) = (input.cast(FloatDType::F32), upstream.cast(FloatDType::F32));
-    let mean_square = (input.clone() * input.clone()).mean_dim(1);
-    let scale = (mean_square + epsilon).sqrt().recip();
+    let scale = scale_by_burn(&input, epsilon);
     let normed = input * scale.clone();
     let own = (upstream.clone() * normed.clone()).sum_dim(0).reshape([width]);
     let weighted = upstream * weight.clone().cast(FloatDType::F32).unsqueeze();

@@ -26,10 +26,7 @@ struct TestScorer {
 impl Scorers for TestScorers {
     fn open(&self, _file: &InputFile, settings: &Json) -> Result<Arc<dyn Scorer>, Vec<Complaint>> {
         if settings["config"]["refuse"] == true {
-            return Err(vec![
-                Complaint::about("config.refuse", "no"),
-                Complaint { option: None, message: "nor the whole".to_owned(), help: None },
-            ]);
+            return Err(vec![Complaint::about("config.refuse", "no"), Complaint::whole("nor the whole")]);
         }
         let reads = settings["config"]["reads"].as_object().cloned().unwrap_or_default();
         let kind = |kind: &Json| FieldKind::parse(kind.as_str().unwrap()).unwrap();

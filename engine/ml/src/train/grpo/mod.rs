@@ -147,8 +147,7 @@ pub fn train_grpo(
         seed: options.seed,
     };
     let steps = data.total_steps(options.steps, options.epochs)?;
-    let reference = model.without_gradients();
-    let mut model = reference.clone();
+    let (reference, mut model) = (model, model.clone());
     let mut optimizer = AdamW::new(&model, &options.freeze, options.optimizer())?;
     let mut checkpointer = Checkpointer::new(identity(options, prompts, stop_tokens), steps);
     let start = checkpointer.resume(session.progress, &mut model, &mut optimizer)?;
@@ -185,7 +184,7 @@ pub fn train_grpo(
         }
         let rollout_seconds = begun.elapsed().as_secs_f64();
         let learning_rate = options.learning_rate * options.schedule.factor(step, warm_up, steps);
-        let reference = (options.kl_coefficient > 0.0).then_some(&reference);
+        let reference = (options.kl_coefficient > 0.0).then_some(reference);
         let part = groups.len().div_ceil(options.updates).max(1);
         // A step that is given up between its updates is undone. Where memory is scarce, the last checkpoint must do.
         let several = groups.len() > part && is_cpu(model.device());

@@ -10,26 +10,25 @@ use crate::author::error::AuthorError;
 use crate::author::project::Project;
 use crate::author::tools::{self, Ran, System, absolute};
 
-/// As fast as C gets without giving up anything that the standard promises.
-const SPEED: &str = "-O2";
-/// Flags for the linker are none for the compiler.
-const QUIET: &str = "-Wno-unused-command-line-argument";
 /// Names another clang.
 const COMPILER_VARIABLE: &str = "RUMINATE_CLANG";
 /// Where the WASI SDK lies, if it is installed instead of a system's packages.
 const SDK_VARIABLE: &str = "WASI_SDK_PATH";
 
-/// The stack lies below the data: one that overflows traps instead of overwriting.
-const FLAGS: [&str; 8] = [
+/// For the compiler and for the linker. The stack lies below the data: one that overflows traps instead of overwriting.
+const FLAGS: [&str; 7] = [
     "--target=wasm32-wasi",
     "-std=c17",
-    SPEED,
     "-Wall",
     "-Wextra",
     "-mexec-model=reactor",
     "-Wl,--strip-debug",
     "-Wl,--stack-first",
 ];
+
+/// For the compiler alone: as fast as C gets without giving up anything that the standard promises. Asked for that while it links, clang
+/// has `wasm-opt` go over the module where that is installed: other bytes there than elsewhere. Flags for the linker are none here.
+const COMPILER_FLAGS: [&str; 3] = ["-O2", "-c", "-Wno-unused-command-line-argument"];
 
 /// A program that needs all that a plugin needs: headers, the C library, the compiler's own library and the linker.
 const PROBE: &str = "#include <stdlib.h>\n#include <string.h>\n\
@@ -41,25 +40,21 @@ pub(super) fn build(project: &Project) -> Result<Made, AuthorError> {
     let clang = clang().ok_or_else(|| missing("clang is not on the PATH"))?;
     let place = super::workplace()?;
     let module = place.path().join("core.wasm");
+    let run = |command: &mut Command| match tools::run(command)? {
+        ran if ran.success => Ok(()),
+        ran => Err(explain(project, &clang, place.path(), &ran)),
+    };
     let mut objects = Vec::new();
     for source in sources.into_iter().chain(sdk_sources(project, &sdk)?) {
         let object = place.path().join(format!("{}.o", objects.len()));
         let mut command = Command::new(&clang);
-        command.current_dir(&project.folder).args(FLAGS).args(maps(project, &sdk)).args(["-c", QUIET]);
+        command.current_dir(&project.folder).args(FLAGS).args(COMPILER_FLAGS).args(maps(project, &sdk));
         command.arg(format!("-DRUMINATE_{}", project.kind.name().to_uppercase()));
         command.arg("-I").arg(&sdk).arg("-o").arg(&object).arg(source);
-        let ran = tools::run(&mut command)?;
-        if !ran.success {
-            return Err(explain(project, &clang, place.path(), &ran));
-        }
+        run(&mut command)?;
         objects.push(object);
     }
-    // Asked for speed while it links, clang has `wasm-opt` go over the module where that is installed: other bytes there than elsewhere.
-    let flags = FLAGS.iter().filter(|flag| **flag != SPEED);
-    let ran = tools::run(Command::new(&clang).args(flags).arg("-o").arg(&module).args(&objects))?;
-    if !ran.success {
-        return Err(explain(project, &clang, place.path(), &ran));
-    }
+    run(Command::new(&clang).args(FLAGS).arg("-o").arg(&module).args(&objects))?;
     let bytes = std::fs::read(&module).map_err(AuthorError::unreadable(&module))?;
     wrap(project, bytes, version(&clang))
 }

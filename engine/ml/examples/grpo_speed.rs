@@ -1,5 +1,5 @@
-//! Times training steps of a 1.1-million-parameter Qwen2.5-VL on the CPU: SFT steps and GRPO steps, per thread count.
-//! Run with `cargo run --release -p ruminate-ml --example train_speed`.
+//! Times GRPO steps of a 1.1-million-parameter Qwen2.5-VL on the CPU, rollout and update apart, per thread count and size of
+//! micro-batch. SFT's steps are timed by `sft_speed`. Run with `cargo run --release --example grpo_speed`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -8,10 +8,9 @@ use burn::tensor::Device;
 use ruminate_ml::model::Model;
 use ruminate_ml::stop::Stop;
 use ruminate_ml::train::{
-    CheckpointEvery, Completion, Control, GrpoOptions, GrpoStep, MemoryProgress, Reward, Session, SftOptions, SftStep,
-    train_grpo, train_sft,
+    CheckpointEvery, Completion, Control, GrpoOptions, GrpoStep, MemoryProgress, Reward, Session, train_grpo,
 };
-use ruminate_ml::types::{Example, ImagePatches, ModelFiles, Prompt};
+use ruminate_ml::types::{ImagePatches, ModelFiles, Prompt};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,40 +33,9 @@ fn prompt(index: usize, text: usize) -> Prompt {
     Prompt { tokens, images: vec![image] }
 }
 
-fn example(index: usize) -> String {
-    format!("example {index}")
-}
-
 fn middle(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     seconds[seconds.len() / 2]
-}
-
-fn sft(model: &Model, workers: usize, micro_batch_size: usize) -> Result<(), Box<dyn Error>> {
-    let completion: Vec<u32> = (0..22).map(|place| place * 3 % 96).collect();
-    let examples: Vec<Example> =
-        (0..240).map(|index| Example::from_completion(&prompt(index, 12 + index % 7), &completion)).collect();
-    let options = SftOptions {
-        steps: Some(30),
-        batch_size: 24,
-        micro_batch_size,
-        learning_rate: 1e-3,
-        freeze: Vec::new(),
-        ..SftOptions::default()
-    };
-    let mut seconds = Vec::new();
-    let mut on_step = |step: &SftStep| {
-        seconds.push(step.timings.seconds);
-        Control::Continue
-    };
-    let checkpoint = CheckpointEvery { steps: None, seconds: None };
-    let mut progress = MemoryProgress::default();
-    let stop = Stop::NEVER;
-    let mut session =
-        Session { workers, checkpoint, progress: &mut progress, on_step: &mut on_step, name: &example, stop };
-    train_sft(model, &examples, &examples, &options, &mut session)?;
-    println!("sft   workers {workers} micro-batch {micro_batch_size:2}: {:.1} ms a step", middle(seconds) * 1e3);
-    Ok(())
 }
 
 fn grpo(model: &Model, workers: usize, micro_batch_size: usize, kl_coefficient: f64) -> Result<(), Box<dyn Error>> {
@@ -97,11 +65,17 @@ fn grpo(model: &Model, workers: usize, micro_batch_size: usize, kl_coefficient: 
     let checkpoint = CheckpointEvery { steps: None, seconds: None };
     let mut progress = MemoryProgress::default();
     let stop = Stop::NEVER;
-    let mut session =
-        Session { workers, checkpoint, progress: &mut progress, on_step: &mut on_step, name: &example, stop };
+    let mut session = Session {
+        workers,
+        checkpoint,
+        progress: &mut progress,
+        on_step: &mut on_step,
+        name: &|index| format!("prompt {index}"),
+        stop,
+    };
     train_grpo(model, &prompts, &prompts, &[127], &options, &mut reward, &mut session)?;
     println!(
-        "grpo  workers {workers} micro-batch {micro_batch_size:2} kl {kl_coefficient}: rollout {:.0} ms, update {:.0} ms",
+        "workers {workers} micro-batch {micro_batch_size:2} kl {kl_coefficient}: rollout {:.0} ms, update {:.0} ms",
         middle(rollout) * 1e3,
         middle(update) * 1e3
     );
@@ -109,17 +83,13 @@ fn grpo(model: &Model, workers: usize, micro_batch_size: usize, kl_coefficient: 
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let path = std::env::temp_dir().join(format!("train-speed-{}.json", std::process::id()));
+    let path = std::env::temp_dir().join(format!("grpo-speed-{}.json", std::process::id()));
     std::fs::write(&path, CONFIG)?;
     let files = ModelFiles { files: [("config.json".to_owned(), path.clone())].into(), init: Some(1) };
     let model = Model::load(&files, &Device::flex())?;
     std::fs::remove_file(&path)?;
     let count: usize = model.parameters().iter().map(|(_, parameter)| parameter.elements()).sum();
     println!("{count} parameters");
-    for micro_batch_size in [4, 8, 12] {
-        sft(&model, 2, micro_batch_size)?;
-    }
-    sft(&model, 1, 12)?;
     for micro_batch_size in [8, 16, 32] {
         grpo(&model, 2, micro_batch_size, 0.0)?;
     }
