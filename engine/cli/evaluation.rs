@@ -57,6 +57,10 @@ pub(crate) struct Decoding {
     pub(crate) top_p: Option<f64>,
     /// The likeliest tokens to choose from; `None` for all, and for greedy decoding.
     pub(crate) top_k: Option<u64>,
+    /// How tokens that were there already are made less likely; `None` where they are not.
+    pub(crate) repetition_penalty: Option<f64>,
+    /// The longest answer.
+    pub(crate) max_new_tokens: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -145,6 +149,8 @@ impl Evaluation {
             temperature,
             top_p: drawn("top-p"),
             top_k: drawn("top-k").filter(|tokens| *tokens > 0.0).map(|tokens| tokens as u64),
+            repetition_penalty: option("repetition-penalty").filter(|penalty| *penalty != 1.0),
+            max_new_tokens: option("max-new-tokens").map(|tokens| tokens as u64),
         };
         // Results under this node's key are of the grader's present version.
         let grader = node.options.values.get("grader").and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -266,8 +272,9 @@ impl Decoding {
             Some(top_p) => format!("top-p {top_p}"),
         };
         let likeliest = self.top_k.map(|tokens| format!("top-k {tokens}")).unwrap_or_default();
-        let words: Vec<String> =
-            [samples, drawn, nucleus, likeliest].into_iter().filter(|word| !word.is_empty()).collect();
+        let penalty = self.repetition_penalty.map(|penalty| format!("penalty {penalty}")).unwrap_or_default();
+        let words = [samples, drawn, nucleus, likeliest, penalty];
+        let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
         words.join(", ").replace("samples, at", "samples at")
     }
 }
@@ -289,8 +296,15 @@ fn problem_id(item: &Record) -> Arc<str> {
 mod tests {
     use super::*;
 
-    const GREEDY: Decoding = Decoding { samples: Some(1), temperature: Some(0.0), top_p: None, top_k: None };
-    const SAMPLED: Decoding = Decoding { samples: Some(2), temperature: Some(0.7), top_p: Some(1.0), top_k: None };
+    const GREEDY: Decoding = Decoding {
+        samples: Some(1),
+        temperature: Some(0.0),
+        top_p: None,
+        top_k: None,
+        repetition_penalty: None,
+        max_new_tokens: Some(48),
+    };
+    const SAMPLED: Decoding = Decoding { samples: Some(2), temperature: Some(0.7), top_p: Some(1.0), ..GREEDY };
 
     fn item(id: &str, answer: &str, correct: bool) -> Record {
         let problem = id.split('/').next().unwrap_or(id);
@@ -322,9 +336,11 @@ mod tests {
             evaluation("others", GREEDY, &other_answers),
             evaluation("sampled-again", SAMPLED, &sampled),
             by_mathruler,
+            evaluation("longer", Decoding { max_new_tokens: Some(96), ..GREEDY }, &better),
+            evaluation("penalised", Decoding { repetition_penalty: Some(1.1), ..GREEDY }, &better),
         ]);
         let baselines: Vec<_> = lines.iter().map(|line| line.baseline.as_deref()).collect();
-        assert_eq!(baselines, [None, None, Some("first"), None, Some("sampled"), None]);
+        assert_eq!(baselines, [None, None, Some("first"), None, Some("sampled"), None, None, None]);
         assert_eq!(lines[1].n, 2);
         assert_eq!(lines[1].accuracy, Some(0.25));
         assert_eq!((lines[2].difference, lines[2].p), (Some(0.5), Some(1.0)));

@@ -72,6 +72,11 @@ fn accuracies(lines: &[Line]) -> Table {
     if graders {
         columns.insert(4, ("grader", Align::Left));
     }
+    // What all have is no news.
+    let lengths = lines.iter().any(|line| line.decoding.max_new_tokens != lines[0].decoding.max_new_tokens);
+    if lengths {
+        columns.insert(4, ("longest", Align::Right));
+    }
     let mut table = Table::new(&columns);
     for line in lines {
         let interval = match (line.ci_low, line.ci_high) {
@@ -93,6 +98,9 @@ fn accuracies(lines: &[Line]) -> Table {
         ];
         if graders {
             cells.insert(4, line.grader.clone());
+        }
+        if lengths {
+            cells.insert(4, line.decoding.max_new_tokens.map_or(NOTHING.to_owned(), count));
         }
         table.row(cells);
     }
