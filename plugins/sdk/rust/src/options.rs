@@ -1,7 +1,7 @@
 //! A plugin's options, declared once: from that come the JSON Schema of its config, the strict reading of it, and the messages.
 //! Knows nothing of rows. Messages are joined from their parts, not formatted; see `json`.
 
-use crate::json::{Json, quote};
+use crate::json::{Json, joined, quote};
 
 /// Declares the options of a plugin: a struct whose fields are read from the config of the plugin's node.
 ///
@@ -111,17 +111,19 @@ pub trait Options: Sized {
 #[inline(never)]
 fn schema(specs: &[Spec]) -> String {
     let properties = specs.iter().map(Spec::schema).reduce(comma).unwrap_or_default();
-    [r#"{"type": "object", "additionalProperties": false, "properties": {"#, &properties, "}}"].concat()
+    joined(&[r#"{"type": "object", "additionalProperties": false, "properties": {"#, &properties, "}}"])
 }
 
 /// One more entry of a list in a text.
+#[inline(never)]
 pub(crate) fn comma(list: String, entry: String) -> String {
-    list + ", " + &entry
+    joined(&[&list, ", ", &entry])
 }
 
 /// A name as messages show it.
+#[inline(never)]
 pub(crate) fn code(name: &str) -> String {
-    ["`", name, "`"].concat()
+    joined(&["`", name, "`"])
 }
 
 /// What an option's value must be beside its type.
@@ -201,23 +203,23 @@ impl Spec {
             Type::Texts => r#""type": "array", "items": {"type": "string"}"#,
         };
         let rule = match (self.rule, self.kind) {
-            (Some(Rule::AtLeast(min)), _) => [r#", "minimum": "#, &min.to_string()].concat(),
+            (Some(Rule::AtLeast(min)), _) => joined(&[r#", "minimum": "#, &min.to_string()]),
             (Some(Rule::Between(min, max)), _) => {
-                [r#", "minimum": "#, &min.to_string(), r#", "maximum": "#, &max.to_string()].concat()
+                joined(&[r#", "minimum": "#, &min.to_string(), r#", "maximum": "#, &max.to_string()])
             }
             (Some(Rule::OneOf(texts)), _) => {
                 let texts = texts.iter().map(|text| quote(text)).reduce(comma).unwrap_or_default();
-                [r#", "enum": ["#, &texts, "]"].concat()
+                joined(&[r#", "enum": ["#, &texts, "]"])
             }
             (_, Type::Count) => r#", "minimum": 0"#.to_owned(),
             _ => String::new(),
         };
         let default = match self.default {
             "()" => String::new(),
-            default => [r#", "default": "#, default].concat(),
+            default => joined(&[r#", "default": "#, default]),
         };
         let doc = quote(&one_line(self.doc));
-        [r#"""#, self.name, r#"": {"#, kind, &rule, &default, r#", "description": "#, &doc, "}"].concat()
+        joined(&[r#"""#, self.name, r#"": {"#, kind, &rule, &default, r#", "description": "#, &doc, "}"])
     }
 
     /// What the value must be, in words.
@@ -230,13 +232,14 @@ impl Spec {
             Type::Texts => "a list of texts",
         };
         match (self.rule, self.kind) {
-            (Some(Rule::AtLeast(min)), _) => [kind, " of at least ", &min.to_string()].concat(),
-            (Some(Rule::Between(min, max)), _) => [kind, " from ", &min.to_string(), " to ", &max.to_string()].concat(),
+            (Some(Rule::AtLeast(min)), _) => joined(&[kind, " of at least ", &min.to_string()]),
+            (Some(Rule::Between(min, max)), _) => joined(&[kind, " from ", &min.to_string(), " to ", &max.to_string()]),
             (Some(Rule::OneOf(texts)), _) => {
-                "one of ".to_owned() + &texts.iter().map(|text| code(text)).reduce(comma).unwrap_or_default()
+                let texts = texts.iter().map(|text| code(text)).reduce(comma).unwrap_or_default();
+                joined(&["one of ", &texts])
             }
-            (Some(Rule::NotEmpty), Type::Text) => [kind, " that is not empty"].concat(),
-            (None, Type::Count) => [kind, " of at least 0"].concat(),
+            (Some(Rule::NotEmpty), Type::Text) => joined(&[kind, " that is not empty"]),
+            (None, Type::Count) => joined(&[kind, " of at least 0"]),
             _ => kind.to_owned(),
         }
     }
@@ -264,14 +267,14 @@ impl Spec {
 
     #[inline(never)]
     fn refuse(&self, value: &Json) -> String {
-        [&code(self.name), " must be ", &self.expected(), ", not ", &describe(value)].concat()
+        joined(&[&code(self.name), " must be ", &self.expected(), ", not ", &describe(value)])
     }
 
     #[inline(never)]
     fn check_entries(&self, entries: &[Json]) -> Result<(), String> {
         let not_empty = self.rule == Some(Rule::NotEmpty);
         if not_empty && entries.is_empty() {
-            return Err(code(self.name) + " must hold at least one text, not an empty list");
+            return Err(joined(&[&code(self.name), " must hold at least one text, not an empty list"]));
         }
         let wrong = |entry: &Json| match entry {
             Json::Text(text) => not_empty && text.is_empty(),
@@ -282,7 +285,7 @@ impl Spec {
             Some((index, entry)) => {
                 let that = if not_empty { " that are not empty" } else { "" };
                 let (name, index, entry) = (code(self.name), index.to_string(), describe(entry));
-                Err([&name, " must be a list of texts", that, "; entry ", &index, " is ", &entry].concat())
+                Err(joined(&[&name, " must be a list of texts", that, "; entry ", &index, " is ", &entry]))
             }
         }
     }
@@ -350,17 +353,17 @@ pub struct Config {
 impl Config {
     #[inline(never)]
     fn parse(json: &str, specs: Vec<Spec>) -> Result<Self, String> {
-        let value = Json::parse(json).map_err(|error| "the config is not JSON: ".to_owned() + &error)?;
+        let value = Json::parse(json).map_err(|error| joined(&["the config is not JSON: ", &error]))?;
         let Json::Table(mut values) = value else {
-            return Err("the config must be a table, not ".to_owned() + &describe(&value));
+            return Err(joined(&["the config must be a table, not ", &describe(&value)]));
         };
         if let Some((unknown, _)) = values.iter().find(|(key, _)| specs.iter().all(|spec| spec.name != key)) {
             let known = specs.iter().map(|spec| code(spec.name)).reduce(comma).unwrap_or_else(|| "none".to_owned());
-            return Err(["unknown key ", &code(unknown), ": expected ", &known].concat());
+            return Err(joined(&["unknown key ", &code(unknown), ": expected ", &known]));
         }
         for Spec { name, default, .. } in &specs {
             if *default != "()" && values.iter().all(|(key, _)| key != name) {
-                let explain = |error: String| ["the default of ", &code(name), " is not JSON: ", &error].concat();
+                let explain = |error: String| joined(&["the default of ", &code(name), " is not JSON: ", &error]);
                 values.push(((*name).to_owned(), Json::parse(default).map_err(explain)?));
             }
         }
@@ -376,7 +379,7 @@ impl Config {
     #[inline(never)]
     fn checked(&self, name: &str, optional: bool) -> Result<(&Spec, &Json), String> {
         let spec = self.specs.iter().find(|spec| spec.name == name);
-        let spec = spec.ok_or_else(|| "there is no option ".to_owned() + &code(name))?;
+        let spec = spec.ok_or_else(|| joined(&["there is no option ", &code(name)]))?;
         let value = self.values.iter().find(|(key, _)| key == name).map_or(&Json::Null, |(_, value)| value);
         if !(optional && *value == Json::Null) {
             spec.check(value)?;
@@ -396,13 +399,13 @@ fn describe(value: &Json) -> String {
     const SHOWN: usize = 60;
     match value {
         Json::Null => "null".to_owned(),
-        Json::Boolean(value) => "the boolean ".to_owned() + if *value { "true" } else { "false" },
-        Json::Number(number) => "the number ".to_owned() + number,
+        Json::Boolean(value) => joined(&["the boolean ", if *value { "true" } else { "false" }]),
+        Json::Number(number) => joined(&["the number ", number]),
         Json::Text(text) => match text.char_indices().nth(SHOWN) {
             Some((end, _)) => {
-                ["the text ", &quote(&text[..end]), "... of ", &text.len().to_string(), " bytes"].concat()
+                joined(&["the text ", &quote(&text[..end]), "... of ", &text.len().to_string(), " bytes"])
             }
-            None => "the text ".to_owned() + &quote(text),
+            None => joined(&["the text ", &quote(text)]),
         },
         Json::List(_) => "a list".to_owned(),
         Json::Table(_) => "a table".to_owned(),

@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+use crate::json::joined;
 use crate::options::{code, comma};
 use crate::types::{Field, Row, Value};
 
@@ -47,7 +48,7 @@ impl Row {
     fn missing(&self, name: &str) -> String {
         let names = self.fields.iter().map(|field| code(&field.name)).reduce(comma);
         let names = names.unwrap_or_else(|| "none".to_owned());
-        ["there is no field ", &code(name), ": the plugin reads ", &names].concat()
+        joined(&["there is no field ", &code(name), ": the plugin reads ", &names])
     }
 
     /// The text of a field.
@@ -110,7 +111,7 @@ impl Row {
 #[cold]
 #[inline(never)]
 fn about_field(name: &str, fault: &str) -> String {
-    ["field ", &code(name), " ", fault].concat()
+    joined(&["field ", &code(name), " ", fault])
 }
 
 /// What a field can be read as.
@@ -139,7 +140,7 @@ impl Value {
     #[cold]
     #[inline(never)]
     fn is_not(&self, expected: &str) -> String {
-        ["is ", self.kind(), ", not ", expected].concat()
+        joined(&["is ", self.kind(), ", not ", expected])
     }
 }
 
