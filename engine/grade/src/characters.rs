@@ -217,12 +217,13 @@ fn combine(mark: char, latex: &mut String) {
         "c------ç",
         "y-ý--ÿ",
     ];
-    let made = (MARKS.chars().position(|known| known == mark)).and_then(|at| {
-        let last = latex.chars().next_back()?;
-        MADE.iter().find(|row| row.starts_with(last))?.chars().nth(1 + at).filter(|made| *made != '-')
+    let made = latex.chars().next_back().and_then(|last| {
+        let mut row = MADE.iter().find(|row| row.starts_with(last))?.chars();
+        row.next();
+        MARKS.chars().zip(row).find(|(known, made)| *known == mark && *made != '-')
     });
     match made {
-        Some(made) => {
+        Some((_, made)) => {
             latex.pop();
             latex.push(made);
         }

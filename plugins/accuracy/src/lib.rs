@@ -30,7 +30,7 @@ impl Reward for Accuracy {
         if self.field != self.answer {
             return Ok(());
         }
-        Err(format!("`field` and `answer` are both `{}`: a response is compared with another field", self.field))
+        Err(["`field` and `answer` are both `", &self.field, "`: a response is compared with another field"].concat())
     }
 
     fn reads(&self) -> Vec<Column> {

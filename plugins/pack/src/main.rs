@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use wasm_encoder::{Component, ComponentSectionId, Encode, Module, RawSection, Section};
+use wasmparser::{Encoding, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{ManglingAndAbi, Resolve};
 
@@ -13,21 +16,58 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["component", module, component] => write_component(&fs::read(module)?, Path::new(component)),
+        ["component", module, path] => write(&component(&fs::read(module)?)?, Path::new(path)),
+        ["small", module, path] => write(&stripped(&component(&fs::read(module)?)?)?, Path::new(path)),
         ["fixture", wit, base, component] => fixture(Path::new(wit), Path::new(base), Path::new(component)),
         ["lock", tools @ ..] => write_lock(tools),
-        _ => bail!("usage: pack component MODULE OUT | pack fixture WIT BASE_WIT OUT | pack lock TOOL=VERSION..."),
+        _ => {
+            bail!("usage: pack component|small MODULE OUT | pack fixture WIT BASE_WIT OUT | pack lock TOOL=VERSION...")
+        }
     }
 }
 
 /// Wraps a core module that carries its own WIT metadata.
-fn write_component(module: &[u8], component: &Path) -> Result<()> {
-    let bytes = ComponentEncoder::default().validate(true).module(module)?.encode()?;
-    fs::write(component, bytes).with_context(|| format!("cannot write `{}`", component.display()))
+fn component(module: &[u8]) -> Result<Vec<u8>> {
+    ComponentEncoder::default().validate(true).module(module)?.encode()
+}
+
+fn write(component: &[u8], path: &Path) -> Result<()> {
+    fs::write(path, component).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// The component without its custom sections: names for debuggers, and the tools that made it.
+fn stripped(component: &[u8]) -> Result<Vec<u8>> {
+    // What is around the component or module that is read, from the outermost on.
+    let mut outer = Vec::new();
+    let mut bytes = Vec::new();
+    for payload in Parser::new(0).parse_all(component) {
+        let payload = payload?;
+        match &payload {
+            Payload::Version { encoding: Encoding::Component, .. } => bytes.extend(Component::HEADER),
+            Payload::Version { encoding: Encoding::Module, .. } => bytes.extend(Module::HEADER),
+            Payload::ModuleSection { .. } => outer.push((ComponentSectionId::CoreModule, take(&mut bytes))),
+            Payload::ComponentSection { .. } => outer.push((ComponentSectionId::Component, take(&mut bytes))),
+            Payload::End(_) => {
+                if let Some((id, mut around)) = outer.pop() {
+                    around.push(id.into());
+                    bytes.encode(&mut around);
+                    bytes = around;
+                }
+            }
+            Payload::CustomSection(_) => {}
+            _ => {
+                if let Some((id, range)) = payload.as_section() {
+                    let data = &component[range.start as usize..range.end as usize];
+                    RawSection { id, data }.append_to(&mut bytes);
+                }
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// A component of the world `fixture` in `wit` whose functions all trap. `base` is the plugin package, or `-`.
-fn fixture(wit: &Path, base: &Path, component: &Path) -> Result<()> {
+fn fixture(wit: &Path, base: &Path, path: &Path) -> Result<()> {
     let mut resolve = Resolve::default();
     if base != Path::new("-") {
         resolve.push_path(base)?;
@@ -36,7 +76,7 @@ fn fixture(wit: &Path, base: &Path, component: &Path) -> Result<()> {
     let world = resolve.select_world(&[package], Some("fixture"))?;
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(wit_parser::LiftLowerAbi::Sync));
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-    write_component(&module, component)
+    write(&component(&module)?, path)
 }
 
 /// Extensions of what components are made of or judged by.

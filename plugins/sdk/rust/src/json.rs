@@ -1,5 +1,6 @@
 //! The JSON of a config, and no more: numbers stay text. It is here because serde_json and the floats that it writes would be
-//! 40 KB in every plugin, of the 100 that one may have; a plugin that reads fields of JSON takes serde_json.
+//! 40 KB in every plugin, of the 100 that one may have; a plugin that reads fields of JSON takes serde_json. For the same
+//! reason this crate joins the texts of its messages: `format!` would be another 3 KB.
 
 /// A value of a config.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,12 @@ impl Json {
     }
 }
 
+/// The parts as one text. Out of line: within each message, this would be another 6 KB.
+#[inline(never)]
+pub fn joined(parts: &[&str]) -> String {
+    parts.concat()
+}
+
 /// The text as a JSON string.
 #[inline(never)]
 pub fn quote(text: &str) -> String {
@@ -43,7 +50,12 @@ pub fn quote(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
-            character if character < ' ' => quoted.push_str(&format!("\\u{:04x}", character as u32)),
+            character if character < ' ' => {
+                let digit = |code| char::from_digit(code, 16).unwrap_or_default();
+                quoted.push_str("\\u00");
+                quoted.push(digit(character as u32 / 16));
+                quoted.push(digit(character as u32 % 16));
+            }
             character => quoted.push(character),
         }
     }
@@ -62,7 +74,7 @@ impl Parser<'_> {
     }
 
     fn expected(&self, what: &str) -> String {
-        format!("expected {what} at byte {}", self.at)
+        joined(&["expected ", what, " at byte ", &self.at.to_string()])
     }
 
     fn skip_space(&mut self) {
@@ -80,12 +92,13 @@ impl Parser<'_> {
     }
 
     fn demand(&mut self, byte: u8) -> Result<(), String> {
-        if self.take(byte) { Ok(()) } else { Err(self.expected(&format!("`{}`", byte as char))) }
+        if self.take(byte) { Ok(()) } else { Err(self.expected(&joined(&["`", &char::from(byte).to_string(), "`"]))) }
     }
 
     fn value(&mut self, depth: usize) -> Result<Json, String> {
         if depth > MAX_DEPTH {
-            return Err(self.expected(&format!("at most {MAX_DEPTH} lists and tables in each other")));
+            let most = MAX_DEPTH.to_string();
+            return Err(self.expected(&joined(&["at most ", &most, " lists and tables in each other"])));
         }
         self.skip_space();
         match self.peek() {

@@ -1,7 +1,7 @@
 //! A plugin's options, declared once: from that come the JSON Schema of its config, the strict reading of it, and the messages.
-//! Knows nothing of rows.
+//! Knows nothing of rows. Messages are joined from their parts, not formatted; see `json`.
 
-use crate::json::{Json, quote};
+use crate::json::{Json, joined, quote};
 
 /// Declares the options of a plugin: a struct whose fields are read from the config of the plugin's node.
 ///
@@ -110,8 +110,20 @@ pub trait Options: Sized {
 
 #[inline(never)]
 fn schema(specs: &[Spec]) -> String {
-    let properties: Vec<_> = specs.iter().map(Spec::schema).collect();
-    format!(r#"{{"type": "object", "additionalProperties": false, "properties": {{{}}}}}"#, properties.join(", "))
+    let properties = specs.iter().map(Spec::schema).reduce(comma).unwrap_or_default();
+    joined(&[r#"{"type": "object", "additionalProperties": false, "properties": {"#, &properties, "}}"])
+}
+
+/// One more entry of a list in a text.
+#[inline(never)]
+pub(crate) fn comma(list: String, entry: String) -> String {
+    joined(&[&list, ", ", &entry])
+}
+
+/// A name as messages show it.
+#[inline(never)]
+pub(crate) fn code(name: &str) -> String {
+    joined(&["`", name, "`"])
 }
 
 /// What an option's value must be beside its type.
@@ -191,20 +203,23 @@ impl Spec {
             Type::Texts => r#""type": "array", "items": {"type": "string"}"#,
         };
         let rule = match (self.rule, self.kind) {
-            (Some(Rule::AtLeast(min)), _) => format!(r#", "minimum": {min}"#),
-            (Some(Rule::Between(min, max)), _) => format!(r#", "minimum": {min}, "maximum": {max}"#),
+            (Some(Rule::AtLeast(min)), _) => joined(&[r#", "minimum": "#, &min.to_string()]),
+            (Some(Rule::Between(min, max)), _) => {
+                joined(&[r#", "minimum": "#, &min.to_string(), r#", "maximum": "#, &max.to_string()])
+            }
             (Some(Rule::OneOf(texts)), _) => {
-                let texts: Vec<_> = texts.iter().map(|text| quote(text)).collect();
-                format!(r#", "enum": [{}]"#, texts.join(", "))
+                let texts = texts.iter().map(|text| quote(text)).reduce(comma).unwrap_or_default();
+                joined(&[r#", "enum": ["#, &texts, "]"])
             }
             (_, Type::Count) => r#", "minimum": 0"#.to_owned(),
             _ => String::new(),
         };
         let default = match self.default {
             "()" => String::new(),
-            default => format!(r#", "default": {default}"#),
+            default => joined(&[r#", "default": "#, default]),
         };
-        format!(r#""{}": {{{kind}{rule}{default}, "description": {}}}"#, self.name, quote(&one_line(self.doc)))
+        let doc = quote(&one_line(self.doc));
+        joined(&[r#"""#, self.name, r#"": {"#, kind, &rule, &default, r#", "description": "#, &doc, "}"])
     }
 
     /// What the value must be, in words.
@@ -217,14 +232,14 @@ impl Spec {
             Type::Texts => "a list of texts",
         };
         match (self.rule, self.kind) {
-            (Some(Rule::AtLeast(min)), _) => format!("{kind} of at least {min}"),
-            (Some(Rule::Between(min, max)), _) => format!("{kind} from {min} to {max}"),
+            (Some(Rule::AtLeast(min)), _) => joined(&[kind, " of at least ", &min.to_string()]),
+            (Some(Rule::Between(min, max)), _) => joined(&[kind, " from ", &min.to_string(), " to ", &max.to_string()]),
             (Some(Rule::OneOf(texts)), _) => {
-                let texts: Vec<_> = texts.iter().map(|text| format!("`{text}`")).collect();
-                format!("one of {}", texts.join(", "))
+                let texts = texts.iter().map(|text| code(text)).reduce(comma).unwrap_or_default();
+                joined(&["one of ", &texts])
             }
-            (Some(Rule::NotEmpty), Type::Text) => format!("{kind} that is not empty"),
-            (None, Type::Count) => format!("{kind} of at least 0"),
+            (Some(Rule::NotEmpty), Type::Text) => joined(&[kind, " that is not empty"]),
+            (None, Type::Count) => joined(&[kind, " of at least 0"]),
             _ => kind.to_owned(),
         }
     }
@@ -252,14 +267,14 @@ impl Spec {
 
     #[inline(never)]
     fn refuse(&self, value: &Json) -> String {
-        format!("`{}` must be {}, not {}", self.name, self.expected(), describe(value))
+        joined(&[&code(self.name), " must be ", &self.expected(), ", not ", &describe(value)])
     }
 
     #[inline(never)]
     fn check_entries(&self, entries: &[Json]) -> Result<(), String> {
         let not_empty = self.rule == Some(Rule::NotEmpty);
         if not_empty && entries.is_empty() {
-            return Err(format!("`{}` must hold at least one text, not an empty list", self.name));
+            return Err(joined(&[&code(self.name), " must hold at least one text, not an empty list"]));
         }
         let wrong = |entry: &Json| match entry {
             Json::Text(text) => not_empty && text.is_empty(),
@@ -269,8 +284,8 @@ impl Spec {
             None => Ok(()),
             Some((index, entry)) => {
                 let that = if not_empty { " that are not empty" } else { "" };
-                let entry = describe(entry);
-                Err(format!("`{}` must be a list of texts{that}; entry {index} is {entry}", self.name))
+                let (name, index, entry) = (code(self.name), index.to_string(), describe(entry));
+                Err(joined(&[&name, " must be a list of texts", that, "; entry ", &index, " is ", &entry]))
             }
         }
     }
@@ -328,7 +343,7 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
-/// A config: a JSON object whose keys are options.
+/// A config: a JSON object whose keys are options. Those that it does not name have their default, if there is one.
 #[doc(hidden)]
 pub struct Config {
     values: Vec<(String, Json)>,
@@ -338,37 +353,36 @@ pub struct Config {
 impl Config {
     #[inline(never)]
     fn parse(json: &str, specs: Vec<Spec>) -> Result<Self, String> {
-        let value = Json::parse(json).map_err(|error| format!("the config is not JSON: {error}"))?;
-        let Json::Table(values) = value else {
-            return Err(format!("the config must be a table, not {}", describe(&value)));
+        let value = Json::parse(json).map_err(|error| joined(&["the config is not JSON: ", &error]))?;
+        let Json::Table(mut values) = value else {
+            return Err(joined(&["the config must be a table, not ", &describe(&value)]));
         };
-        let Some((unknown, _)) = values.iter().find(|(key, _)| specs.iter().all(|spec| spec.name != key)) else {
-            return Ok(Self { values, specs });
-        };
-        let known: Vec<_> = specs.iter().map(|spec| format!("`{}`", spec.name)).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Err(format!("unknown key `{unknown}`: expected {known}"))
+        if let Some((unknown, _)) = values.iter().find(|(key, _)| specs.iter().all(|spec| spec.name != key)) {
+            let known = specs.iter().map(|spec| code(spec.name)).reduce(comma).unwrap_or_else(|| "none".to_owned());
+            return Err(joined(&["unknown key ", &code(unknown), ": expected ", &known]));
+        }
+        for Spec { name, default, .. } in &specs {
+            if *default != "()" && values.iter().all(|(key, _)| key != name) {
+                let explain = |error: String| joined(&["the default of ", &code(name), " is not JSON: ", &error]);
+                values.push(((*name).to_owned(), Json::parse(default).map_err(explain)?));
+            }
+        }
+        Ok(Self { values, specs })
     }
 
     #[doc(hidden)]
     pub fn get<T: Setting>(&self, name: &str) -> Result<T, String> {
         let (spec, value) = self.checked(name, T::OPTIONAL)?;
-        T::from_json(&value, spec.bounds()).ok_or_else(|| spec.refuse(&value))
+        T::from_json(value, spec.bounds()).ok_or_else(|| spec.refuse(value))
     }
 
     #[inline(never)]
-    fn checked(&self, name: &str, optional: bool) -> Result<(&Spec, Json), String> {
+    fn checked(&self, name: &str, optional: bool) -> Result<(&Spec, &Json), String> {
         let spec = self.specs.iter().find(|spec| spec.name == name);
-        let spec = spec.ok_or_else(|| format!("there is no option `{name}`"))?;
-        let value = match self.values.iter().find(|(key, _)| key == name) {
-            Some((_, value)) => value.clone(),
-            None if spec.default == "()" => Json::Null,
-            None => {
-                Json::parse(spec.default).map_err(|error| format!("the default of `{name}` is not JSON: {error}"))?
-            }
-        };
-        if !(optional && value == Json::Null) {
-            spec.check(&value)?;
+        let spec = spec.ok_or_else(|| joined(&["there is no option ", &code(name)]))?;
+        let value = self.values.iter().find(|(key, _)| key == name).map_or(&Json::Null, |(_, value)| value);
+        if !(optional && *value == Json::Null) {
+            spec.check(value)?;
         }
         Ok((spec, value))
     }
@@ -377,7 +391,7 @@ impl Config {
 /// Doc lines as one.
 #[inline(never)]
 pub(crate) fn one_line(doc: &str) -> String {
-    doc.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    doc.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A JSON value in a few words.
@@ -385,13 +399,14 @@ fn describe(value: &Json) -> String {
     const SHOWN: usize = 60;
     match value {
         Json::Null => "null".to_owned(),
-        Json::Boolean(value) => format!("the boolean {value}"),
-        Json::Number(number) => format!("the number {number}"),
-        Json::Text(text) if text.chars().nth(SHOWN).is_some() => {
-            let head: String = text.chars().take(SHOWN).collect();
-            format!("the text {}... of {} bytes", quote(&head), text.len())
-        }
-        Json::Text(text) => format!("the text {}", quote(text)),
+        Json::Boolean(value) => joined(&["the boolean ", if *value { "true" } else { "false" }]),
+        Json::Number(number) => joined(&["the number ", number]),
+        Json::Text(text) => match text.char_indices().nth(SHOWN) {
+            Some((end, _)) => {
+                joined(&["the text ", &quote(&text[..end]), "... of ", &text.len().to_string(), " bytes"])
+            }
+            None => joined(&["the text ", &quote(text)]),
+        },
         Json::List(_) => "a list".to_owned(),
         Json::Table(_) => "a table".to_owned(),
     }

@@ -2,6 +2,8 @@
 
 use serde_json::Value as Json;
 
+use crate::json::joined;
+use crate::options::{code, comma};
 use crate::types::{Field, Row, Value};
 
 impl Row {
@@ -44,9 +46,9 @@ impl Row {
     #[cold]
     #[inline(never)]
     fn missing(&self, name: &str) -> String {
-        let names: Vec<_> = self.fields.iter().map(|field| format!("`{}`", field.name)).collect();
-        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        format!("there is no field `{name}`: the plugin reads {names}")
+        let names = self.fields.iter().map(|field| code(&field.name)).reduce(comma);
+        let names = names.unwrap_or_else(|| "none".to_owned());
+        joined(&["there is no field ", &code(name), ": the plugin reads ", &names])
     }
 
     /// The text of a field.
@@ -109,7 +111,7 @@ impl Row {
 #[cold]
 #[inline(never)]
 fn about_field(name: &str, fault: &str) -> String {
-    format!("field `{name}` {fault}")
+    joined(&["field ", &code(name), " ", fault])
 }
 
 /// What a field can be read as.
@@ -138,7 +140,7 @@ impl Value {
     #[cold]
     #[inline(never)]
     fn is_not(&self, expected: &str) -> String {
-        format!("is {}, not {expected}", self.kind())
+        joined(&["is ", self.kind(), ", not ", expected])
     }
 }
 
