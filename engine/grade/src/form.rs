@@ -260,10 +260,17 @@ fn matrix<'a>(environment: &str, body: Tokens<'a>) -> Option<Form<'a>> {
     if !determinant && !matches!(environment, "pmatrix" | "bmatrix" | "matrix" | "smallmatrix" | "array" | "Bmatrix") {
         return None;
     }
+    // `(5, 6)` as a matrix of one row.
+    let commas = !body.iter().any(|token| token.name == Name::Ampersand);
     let mut rows = Vec::new();
     for row in split(body, |tokens, at| tokens[at].name == Name::Newline) {
         if !row.is_empty() {
-            rows.push(split(row, |tokens, at| tokens[at].name == Name::Ampersand));
+            let cells = if commas {
+                split(row, |tokens, at| tokens[at].name == Name::Comma)
+            } else {
+                split(row, |tokens, at| tokens[at].name == Name::Ampersand)
+            };
+            rows.push(cells);
         }
     }
     Some(Form::Matrix { determinant, rows })

@@ -17,6 +17,22 @@ struct Counts {
 #[test]
 fn reference_pairs() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/reference/grading/public.jsonl");
+    let (agreed, false_positives) = agreement(path);
+    assert!(agreed > 0.99, "agreed {agreed}");
+    assert_eq!(false_positives, 0);
+}
+
+/// Pairs of our own, many written where the rules were weak. The wrong answers that pass are closer than double precision tells.
+#[test]
+fn more_pairs() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/reference/grading/more.jsonl");
+    let (agreed, false_positives) = agreement(path);
+    assert!(agreed > 0.97, "agreed {agreed}");
+    assert!(false_positives <= 6, "{false_positives} false positives");
+}
+
+/// The share of the labels that are met, and how many wrong answers pass.
+fn agreement(path: &str) -> (f64, usize) {
     let lines = std::fs::read_to_string(path).unwrap();
     let mut table: BTreeMap<String, Counts> = BTreeMap::new();
     let mut all = Counts::default();
@@ -42,9 +58,8 @@ fn reference_pairs() {
         println!("{category:22} {right:4}/{positive:<4} false positives {false_positive}/{negative}");
     }
     let agreed = (all.right + all.negative - all.false_positive) as f64 / (all.positive + all.negative) as f64;
-    println!("agreed {agreed:.4}, found {}/{}, of {} negatives", all.right, all.positive, all.negative);
-    assert!(agreed > 0.99, "agreed {agreed}");
-    assert_eq!(all.false_positive, 0);
+    println!("{path}: agreed {agreed:.4}, found {}/{}, of {} negatives", all.right, all.positive, all.negative);
+    (agreed, all.false_positive)
 }
 
 #[test]

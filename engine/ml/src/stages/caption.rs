@@ -91,7 +91,7 @@ impl Kind for Caption {
         };
         let decoding = options.decoding;
         Ok(Stage {
-            version: 3,
+            version: 4,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),

@@ -122,7 +122,7 @@ impl Kind for Eval {
             schema.insert(name.to_owned(), kind);
         }
         Ok(Stage {
-            version: 3,
+            version: 4,
             identity: json!({ "prompting": prompting.identity(), "grader": grading::identity(options.grader) }),
             reads: BTreeMap::from([("input", reads.clone())]),
             schemas: BTreeMap::from([("items", schema)]),

@@ -193,7 +193,7 @@ impl Kind for Grpo {
             identity["scorers"] = scorers;
         }
         Ok(Stage {
-            version: 3,
+            version: 4,
             identity,
             reads: BTreeMap::from([("input", reads.clone())]),
             schemas: schemas(&rewards),

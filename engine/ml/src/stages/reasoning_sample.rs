@@ -98,7 +98,7 @@ impl Kind for ReasoningSample {
         };
         let (decoding, samples) = (options.decoding, options.samples);
         Ok(Stage {
-            version: 3,
+            version: 4,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", prompting.reads())]),
             schemas: BTreeMap::from([("records", schema)]),

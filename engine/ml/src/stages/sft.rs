@@ -119,7 +119,7 @@ impl Kind for Sft {
             &["seconds", "tokens_per_second"],
         );
         Ok(Stage {
-            version: 3,
+            version: 4,
             identity: prompting.identity(),
             reads: BTreeMap::from([("input", reads.clone())]),
             schemas,
