@@ -2,7 +2,7 @@
 //! Works on plain text; knows nothing about mathematics.
 
 use crate::characters::{from, part, trim};
-use crate::extract::{find_last, starts_with};
+use crate::extract::{after_last, find_last, starts_with, unmarked};
 
 /// Words at which OpenVLThinker cuts an answer, in its order.
 const UNITS: [&str; 21] = [
@@ -74,12 +74,27 @@ pub(crate) fn stated_answer(prediction: &str) -> Option<&str> {
             return Some(part(text, 0, word.len()));
         }
     }
-    let markers = [" is: ", " is ", " are ", " equals ", "nswer: ", "nswer:", " ≈ ", "≈", "\\approx"];
-    markers.into_iter().find_map(|marker| {
-        let at = find_last(text, marker)?;
-        let after = trim(from(text, at + marker.len()));
-        (!after.is_empty()).then_some(after)
-    })
+    let end = find_last(text, "explanation").unwrap_or(text.len());
+    let mut answer = unmarked(part(text, 0, end), b"_* \n");
+    let markers =
+        [" is: ", " is ", " are ", " equals ", "therefore ", "answer:", "ans:", "option:", "choice:", "≈", "\\approx"];
+    for marker in markers {
+        answer = after_last(answer, marker).map(trim).filter(|after| !after.is_empty()).unwrap_or(answer);
+    }
+    // `in 2019`, `at (1, 2)`.
+    if let [b'i' | b'a', b'n' | b't', b' ', b'0'..=b'9' | b'(', ..] = answer.as_bytes() {
+        answer = from(answer, 3);
+    }
+    if starts_with(answer.as_bytes(), "not ") {
+        answer = after_last(answer, " but ")?;
+    }
+    // The marker stood in `\text{`.
+    if text.starts_with('\\') && !answer.contains('{') {
+        answer = unmarked(answer, b"}");
+    }
+    let remark = find_last(answer, " (the ").unwrap_or(answer.len());
+    answer = part(answer, 0, remark);
+    (answer.len() < text.len()).then_some(answer)
 }
 
 #[cfg(test)]
@@ -105,6 +120,25 @@ mod tests {
 
     #[test]
     fn sentences_state_their_answer() {
+        for (sentence, expected) in [
+            ("Point P is at (3, -1).", Some("(3, -1).")),
+            ("in 2019", Some("2019")),
+            ("in the middle", None),
+            ("at + 3", None),
+            ("$-2$ (the negative slope)", Some("$-2$")),
+            ("The width (the shorter side) is 5", Some("5")),
+            ("The answer is not 4 but 6.", Some("6.")),
+            ("The answer is not 4", None),
+            ("C\n\n**Explanation:** A and B are too small.", Some("C")),
+            ("It is therefore option: B", Some("B")),
+            ("Ans: B", Some("B")),
+            ("\\text{Answer: B}", Some("B")),
+            ("Answer: \\{1, 2\\}", Some("\\{1, 2\\}")),
+            ("__B__", Some("B")),
+            ("5}", None),
+        ] {
+            assert_eq!(stated_answer(sentence), expected, "{sentence}");
+        }
         assert_eq!(stated_answer("The answer is 5"), Some("5"));
         assert_eq!(stated_answer("Yes, it is"), Some("Yes"));
         assert_eq!(stated_answer("isosceles"), None);

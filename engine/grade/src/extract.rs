@@ -2,6 +2,7 @@
 //! One pass over the text each; knows nothing about what an answer means.
 
 use crate::characters::{from, part, trim};
+use crate::choice::chosen;
 
 const BOXED: &[u8] = b"\\boxed";
 
@@ -14,7 +15,8 @@ pub enum Source {
     Boxed,
     /// After the last `answer is`, `answers are`, `answer:` or `answer =`, up to the end of the sentence.
     Statement,
-    /// The last line is the letter of a choice, `A` to `J`: `(B)`, `B.`, `**B**`, `Option B`.
+    /// The last line is the letter of a choice, `A` to `J`: `(B)`, `B.`, `**B**`, `Option B`; or its last sentence only says
+    /// which one is right: `So it's B.`, `I choose (B) root`, `Option B is correct`, `Final choice: B`.
     Choice,
     /// The last formula between dollar signs, in the last line.
     Formula,
@@ -38,9 +40,8 @@ impl Source {
 
 /// The answer that a whole response gives, and where: the list of [`Source`], in its order.
 ///
-/// A response with a `<think>` or `<answer>` tag gives its answer in a tag or a box and nowhere else: a thought that was
-/// cut off is no answer, and who was asked for tags must use them. There is one candidate, so that a response that
-/// names many answers has the chance of one.
+/// Without a tag and a box only what follows the last `</think>` counts, and nothing of a thought that was cut off.
+/// There is one candidate, so that a response that names many answers has the chance of one.
 pub fn extract(response: &str) -> Option<(&str, Source)> {
     if let Some(answer) = extract_answer(response) {
         return Some((extract_boxed(answer).unwrap_or(answer), Source::Tag));
@@ -48,7 +49,8 @@ pub fn extract(response: &str) -> Option<(&str, Source)> {
     if let Some(answer) = extract_boxed(response) {
         return Some((answer, Source::Boxed));
     }
-    if find_last(response, "<think>").is_some() || find_last(response, "</think>").is_some() {
+    let response = after_last(response, "</think>").unwrap_or(response);
+    if find_last(response, "<think>").is_some() {
         return None;
     }
     if let Some(answer) = statement(response) {
@@ -56,7 +58,7 @@ pub fn extract(response: &str) -> Option<(&str, Source)> {
     }
     let line = trim(response);
     let line = trim(from(line, line.bytes().rposition(|byte| byte == b'\n').map_or(0, |at| at + 1)));
-    if let Some(letter) = letter(line) {
+    if let Some(letter) = chosen(line) {
         return Some((letter, Source::Choice));
     }
     if let Some(formula) = formula(line) {
@@ -68,7 +70,7 @@ pub fn extract(response: &str) -> Option<(&str, Source)> {
 /// Text after the last `<answer>`, up to `</answer>` or the end, without surrounding white space.
 /// `None` when there is no tag.
 pub fn extract_answer(response: &str) -> Option<&str> {
-    let after = from(response, find_last(response, "<answer>")? + "<answer>".len());
+    let after = after_last(response, "<answer>")?;
     let bytes = after.as_bytes();
     let end = (0..bytes.len()).find(|at| bytes[*at..].starts_with(b"</answer>"));
     Some(trim(part(after, 0, end.unwrap_or(after.len()))))
@@ -143,6 +145,11 @@ pub(crate) fn find_last(text: &str, part: &str) -> Option<usize> {
     None
 }
 
+/// What follows the last place of such a text.
+pub(crate) fn after_last<'text>(text: &'text str, part: &str) -> Option<&'text str> {
+    find_last(text, part).map(|at| from(text, at + part.len()))
+}
+
 pub(crate) fn starts_with(bytes: &[u8], part: &str) -> bool {
     bytes.get(..part.len()).is_some_and(|head| head.eq_ignore_ascii_case(part.as_bytes()))
 }
@@ -175,22 +182,10 @@ fn statement(response: &str) -> Option<&str> {
 }
 
 /// The text without these ASCII characters at its ends.
-fn unmarked<'text>(text: &'text str, marks: &[u8]) -> &'text str {
+pub(crate) fn unmarked<'text>(text: &'text str, marks: &[u8]) -> &'text str {
     let plain = |byte: u8| !marks.contains(&byte);
     let start = text.bytes().position(plain).unwrap_or(text.len());
     part(text, start, text.bytes().rposition(plain).map_or(start, |at| at + 1))
-}
-
-/// The letter of a choice that makes up a line.
-fn letter(line: &str) -> Option<&str> {
-    let mut line = unmarked(line, b"*");
-    for word in ["option", "choice"] {
-        if starts_with(line.as_bytes(), word) {
-            line = from(line, word.len());
-        }
-    }
-    let letter = unmarked(line, b"*().:$ ");
-    matches!(letter.as_bytes(), [b'A'..=b'J']).then_some(letter)
 }
 
 /// What stands between the last two dollar signs, or pairs of them.
@@ -292,7 +287,10 @@ mod tests {
             ("the answer island", None),
             ("It must be\n(B)", Some(("B", Choice))),
             ("\n**Option C.** ", Some(("C", Choice))),
-            ("A is right: 5", Some(("5", Number))),
+            ("A is right: 5", Some(("A", Choice))),
+            ("A is small: 5", Some(("5", Number))),
+            ("I am 5", Some(("5", Number))),
+            ("(I)", Some(("I", Choice))),
             ("Hence $x = 3$ and $y = 4$.", Some(("y = 4", Formula))),
             ("$$x^2$$", Some(("x^2", Formula))),
             ("It costs 5$", Some(("5", Number))),
@@ -300,7 +298,10 @@ mod tests {
             ("from 3-5", Some(("5", Number))),
             ("it is 3/4.", Some(("3/4", Number))),
             ("<think>it is 5", None),
-            ("<think>it is</think> 5", None),
+            ("<think>it is 5</think> <think>or 6", None),
+            ("<think>it is 5</think>", None),
+            ("<think>the answer is 4</think> **5**", Some(("5", Number))),
+            ("<think>\\boxed{4}</think> 5", Some(("4", Boxed))),
             ("$$$$", None),
             ("nothing", None),
             ("", None),

@@ -13,6 +13,7 @@
 
 mod calendar;
 mod characters;
+mod choice;
 mod clean;
 mod compare;
 mod elementary;
