@@ -22,7 +22,7 @@ const FORMATS: &str = "PNG, JPEG, WebP, GIF or BMP";
 
 /// Decodes a PNG, JPEG, WebP, GIF or BMP file; of an animation the first frame.
 ///
-/// The bytes are Pillow's, but for BMP of 16 bits a pixel, which is within 1. What other readers do differently: 16-bit
+/// The bytes are Pillow's. What other readers do differently: 16-bit
 /// grey keeps its numbers and is cut off at white, other 16-bit colours lose their low byte (Pillow); transparent pixels
 /// show white (transformers); the image is turned as its EXIF or XMP orientation says (transformers' `load_image`,
 /// `datasets`).
@@ -68,7 +68,29 @@ fn decode_bmp(file: &[u8]) -> Result<RgbImage> {
     let decoder = ImageReader::with_format(Cursor::new(file), ImageFormat::Bmp).into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into())?;
-    Ok(without_alpha(DynamicImage::from_decoder(decoder).map_err(damaged)?))
+    let mut image = without_alpha(DynamicImage::from_decoder(decoder).map_err(damaged)?);
+    if let Some(most) = channels_of_16_bits(file) {
+        // Pillow rounds down where it widens a channel, the decoder to the nearest.
+        for (value, most) in image.iter_mut().zip(most.into_iter().cycle()) {
+            let narrow = (u32::from(*value) * most + 127) / 255;
+            *value = (narrow * 255 / most) as u8;
+        }
+    }
+    Ok(image)
+}
+
+/// The largest red, green and blue of a BMP of 16 bits a pixel, if it is one of the two forms that Pillow reads.
+fn channels_of_16_bits(file: &[u8]) -> Option<[u32; 3]> {
+    const BIT_MASKS: u32 = 3;
+    let number = |at: usize| Some(u32::from_le_bytes(*file.get(at..)?.first_chunk()?));
+    if number(28)? & 0xffff != 16 {
+        return None;
+    }
+    match (number(30)?, number(54), number(58), number(62)) {
+        (BIT_MASKS, Some(0xf800), Some(0x7e0), Some(0x1f)) => Some([31, 63, 31]),
+        (BIT_MASKS, Some(0x7c00), Some(0x3e0), Some(0x1f)) | (0, ..) => Some([31; 3]),
+        _ => None,
+    }
 }
 
 /// How the image is to be turned: what its EXIF block says, or else its XMP packet.
