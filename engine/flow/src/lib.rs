@@ -5,6 +5,7 @@
 
 pub mod digest;
 pub mod error;
+pub mod target;
 pub mod record;
 pub mod model;
 pub mod template;
