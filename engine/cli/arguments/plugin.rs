@@ -46,8 +46,8 @@ pub(crate) struct NewArguments {
 /// `plugin build`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Compilers: cargo (Rust), clang with wasi-libc (C), componentize-js (JavaScript), componentize-py (Python). One that is missing
-is told with the command that installs it. Where they are can be said with GUEST_RUSTC, RUMINATE_CLANG or WASI_SDK_PATH,
+Compilers: cargo (Rust), clang with wasi-libc (C), componentize-js (JavaScript), componentize-py (Python). One that is missing \
+is told with the command that installs it. Where they are can be said with GUEST_RUSTC, RUMINATE_CLANG or WASI_SDK_PATH, \
 NODE_PATH, and RUMINATE_COMPONENTIZE_PY.")]
 pub(crate) struct BuildArguments {
     /// The plugin's folder, with its plugin.toml
@@ -96,7 +96,7 @@ pub(crate) struct InspectArguments {
 /// `plugin run`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Prints a line for each row: {\"id\", \"keep\": true}, {\"id\", \"drop\": REASON}, {\"id\", \"rows\": [FIELDS]}, {\"id\", \"score\", \"note\"}, or
+Prints a line for each row: {\"id\", \"keep\": true}, {\"id\", \"drop\": REASON}, {\"id\", \"rows\": [FIELDS]}, {\"id\", \"score\", \"note\"}, or \
 {\"id\", \"failed\": REASON} where the clock or the machine is to blame. What the plugin logs goes to standard error.
 
 Examples:
