@@ -187,7 +187,7 @@ pub(crate) struct InitArguments {
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Decides every weight
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// The type of the saved weights: `f32`, `bf16` or `f16` [default: as `config.json` says]
     #[arg(long, value_name = "TYPE", value_parser = ["f32", "bf16", "f16"])]
@@ -247,7 +247,7 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: String,
     /// Threads to use [default: as many as the machine has]
-    #[arg(long, visible_alias = "workers", value_name = "N")]
+    #[arg(long, visible_alias = "workers", value_name = "N", allow_negative_numbers = true)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Also write everything that happens to FILE, as JSON lines
     #[arg(long, value_name = "FILE")]
@@ -312,7 +312,7 @@ pub(crate) struct ShowArguments {
     #[arg(long)]
     pub(crate) dropped: bool,
     /// Show at most N records [default: 10; with --json all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) limit: Option<u64>,
     /// Print JSON lines, one record each
     #[arg(long)]
@@ -359,10 +359,10 @@ pub(crate) struct TraceArguments {
     #[arg(value_name = "ID")]
     pub(crate) id: Option<String>,
     /// Go back at most N nodes [default: to the source]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) depth: Option<usize>,
     /// Show N steps and N records of what trained a model
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true)]
     pub(crate) limit: usize,
     /// Print JSON
     #[arg(long)]

@@ -42,6 +42,25 @@ fn every_file_of_ours_that_a_page_names_is_there() {
     assert!(found > 5, "only {found} files are named");
 }
 
+/// No option takes a number below zero, and none lets it be taken for an option.
+#[test]
+fn numbers_below_zero_are_told_as_numbers() {
+    let workplace = Workplace::new();
+    let mut found = 0;
+    for (name, page) in pages() {
+        let options = page.lines().filter(|line| line.trim_start().starts_with("--"));
+        for option in options.filter(|line| line.contains(" <N>")) {
+            let option = option.split_whitespace().next().unwrap_or_default();
+            let words: Vec<&str> = name.split(' ').chain([option, "-1"]).collect();
+            let ran = workplace.ruminate(&words).expect(2);
+            let expected = format!("invalid value '-1' for '{option} <N>'");
+            assert!(ran.stderr.contains(&expected), "{words:?}: {}", ran.stderr);
+            found += 1;
+        }
+    }
+    assert!(found > 8, "only {found} options take numbers");
+}
+
 #[test]
 fn text_is_broken_where_the_line_is_full() {
     for (name, page) in pages() {

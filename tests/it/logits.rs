@@ -81,6 +81,8 @@ fn a_chat_that_cannot_be_used_says_where_and_what_was_expected() {
             "part 0 of message 0: expected `{\"type\": \"text\"",
         ),
         (image("gone.png"), "part 1 of message 0: cannot read `"),
+        #[cfg(target_os = "linux")]
+        (image("/dev/zero"), "it is longer than 512 MiB, which no image is"),
         (image("https://example.org/a.png"), "part 1 of message 0: `https://example.org/a.png` is on the network"),
         (image("data:image/png,abc"), "part 1 of message 0: the data URI begins with `data:image/png`"),
         (image("data:image/png;base64"), "part 1 of message 0: the data URI has no comma"),

@@ -112,16 +112,16 @@ pub(crate) struct TrialArguments {
     #[command(flatten)]
     pub(crate) config: ConfigArguments,
     /// Take only the first N rows
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) limit: Option<u64>,
     /// The most work for one record, about one unit per instruction [default: as for nodes]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) fuel: Option<u64>,
     /// The plugin's memory in megabytes [default: as for nodes]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) memory_mb: Option<u64>,
     /// The wall-clock limit of one call in milliseconds [default: as for nodes]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) timeout_ms: Option<u64>,
 }
 
