@@ -20,16 +20,16 @@ pub(crate) const STORE_VARIABLE: &str = "RUMINATE_STORE";
 
 const EXAMPLES: &str = "\
 Examples:
-  ruminate check graphs/tiny.toml
-  ruminate plan graphs/tiny.toml --set nodes.grpo.steps=20
-  ruminate run graphs/tiny.toml --to eval
-  ruminate results graphs/tiny.toml --json
-  ruminate show graphs/tiny.toml best --limit 3
-  ruminate trace graphs/tiny.toml eval p17
-  ruminate export graphs/tiny.toml grpo out/model
+  ruminate check graphs/quickstart.toml
+  ruminate plan graphs/quickstart.toml --set nodes.grpo.steps=20
+  ruminate run graphs/quickstart.toml --to eval-sft
+  ruminate results graphs/quickstart.toml --json
+  ruminate show graphs/quickstart.toml best --limit 3
+  ruminate trace graphs/quickstart.toml eval-grpo test-00001
+  ruminate export graphs/quickstart.toml grpo out/model
   ruminate grade '\\frac{1}{2}' 0.5
 
-Results go to standard output, everything else to standard error.
+Results go to standard output, everything else to standard error. \
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 130 interrupted.";
 
 /// Turns a vision-language model into a reasoner, by a graph of cached steps.
@@ -112,7 +112,7 @@ pub(crate) enum StoreCommand {
 #[derive(Args, Debug)]
 #[command(group(clap::ArgGroup::new("kept").required(true).args(["keep", "keep_nothing"])))]
 #[command(after_help = "\
-Everything that the kept graphs have computed stays whole. Of the rest, what is cheapest to recompute per byte goes first:
+Everything that the kept graphs have computed stays whole. Of the rest, what is cheapest to recompute per byte goes first: \
 all of it, or with --max-size only as much as makes the store fit.
 
 Examples:
@@ -173,7 +173,7 @@ pub(crate) enum ModelCommand {
 /// `model init`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Weights are drawn and written a piece at a time: a model of any size needs little memory. Tokenizer, chat template and
+Weights are drawn and written a piece at a time: a model of any size needs little memory. Tokenizer, chat template and \
 preprocessor are copied from beside `config.json` where they are there.
 
 Examples:
@@ -187,13 +187,13 @@ pub(crate) struct InitArguments {
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Decides every weight
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// The type of the saved weights: `f32`, `bf16` or `f16` [default: as `config.json` says]
     #[arg(long, value_name = "TYPE", value_parser = ["f32", "bf16", "f16"])]
     pub(crate) dtype: Option<String>,
     /// Weights beyond this size go into a further file: 5GB, 500MiB
-    #[arg(long, value_name = "SIZE", value_parser = read_size, default_value = "5GB")]
+    #[arg(long, value_name = "SIZE", value_parser = read_shard_size, default_value = "5GB")]
     pub(crate) max_shard_size: u64,
 }
 
@@ -247,7 +247,7 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: String,
     /// Threads to use [default: as many as the machine has]
-    #[arg(long, visible_alias = "workers", value_name = "N")]
+    #[arg(long, visible_alias = "workers", value_name = "N", allow_negative_numbers = true)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Also write everything that happens to FILE, as JSON lines
     #[arg(long, value_name = "FILE")]
@@ -289,8 +289,8 @@ pub(crate) struct CheckArguments {
 /// `results`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The interval of an accuracy is Wilson's for one sample per problem, otherwise the normal one with the standard error over
-problems. Each evaluation is compared with the first one of the same problems and the same decoding: `difference` in
+The interval of an accuracy is Wilson's for one sample per problem, otherwise the normal one with the standard error over \
+problems. Each evaluation is compared with the first one of the same problems and the same decoding: `difference` in \
 percentage points, `p` two-sided from the exact McNemar test (one sample per problem) or the paired t test over problems.")]
 pub(crate) struct ResultsArguments {
     #[command(flatten)]
@@ -312,7 +312,7 @@ pub(crate) struct ShowArguments {
     #[arg(long)]
     pub(crate) dropped: bool,
     /// Show at most N records [default: 10; with --json all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) limit: Option<u64>,
     /// Print JSON lines, one record each
     #[arg(long)]
@@ -336,7 +336,7 @@ pub(crate) struct ExportArguments {
     /// A .parquet, .jsonl, .csv or .tsv file (text also with .gz or .zst), or for a model a folder
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
-    /// Replace a folder that is not empty
+    /// Replace a model folder; one that holds anything else stays
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -345,7 +345,7 @@ pub(crate) struct ExportArguments {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  ruminate trace graph.toml eval p17           an answer: its problem, its model, what trained the model
+  ruminate trace graph.toml eval p17           an answer: its problem, its model and what trained it
   ruminate trace graph.toml sft step-000012    what a step was trained on
   ruminate trace graph.toml sft                a checkpoint
   ruminate trace graph.toml best p17/2 --json  also for a record that the node dropped")]
@@ -359,10 +359,10 @@ pub(crate) struct TraceArguments {
     #[arg(value_name = "ID")]
     pub(crate) id: Option<String>,
     /// Go back at most N nodes [default: to the source]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) depth: Option<usize>,
     /// Show N steps and N records of what trained a model
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true)]
     pub(crate) limit: usize,
     /// Print JSON
     #[arg(long)]
@@ -384,6 +384,20 @@ fn read_override(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE, such as `nodes.grpo.steps=10`".to_owned()),
+    }
+}
+
+/// A whole number of at least 1.
+fn read_count(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "expected a whole number of at least 1".to_owned())
+}
+
+/// Bytes that a file may have: some.
+fn read_shard_size(text: &str) -> Result<u64, String> {
+    match read_size(text)? {
+        0 => Err("no file has so few bytes: expected a size such as `5GB` or `500MiB`".to_owned()),
+        bytes => Ok(bytes),
     }
 }
 

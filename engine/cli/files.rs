@@ -1,9 +1,12 @@
-//! Files and folders that are there in full or not at all: written beside their place, then moved.
+//! Files and folders that the program writes where the person says: in full or not at all, and in place of nothing but their
+//! like.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use ruminate_flow::target::{MayReplace, NewFile, NewFolder};
 
 use crate::failure::Failure;
 
@@ -12,41 +15,90 @@ use crate::failure::Failure;
 /// # Errors
 /// A disk that cannot be written.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let parent = make_parent(path)?;
-    let place = tempfile::Builder::new().prefix(".export-").tempdir_in(&parent).map_err(cannot_write(&parent))?;
-    let file = place.path().join("new");
-    fs::write(&file, bytes).map_err(cannot_write(path))?;
-    fs::rename(&file, path).map_err(cannot_write(path))
+    make_parent(path)?;
+    let new = NewFile::create(path).map_err(cannot_write(path))?;
+    new.file().write_all(bytes).and_then(|()| new.finish()).map_err(cannot_write(path))
 }
 
-/// Copies `files` (name -> where the bytes are) into a folder beside `path`, and moves it there at the end, in place of what
-/// was there. Gives the bytes written.
+/// Copies `files` (name -> where the bytes are) into a folder beside `path`, and moves it there at the end, in place of a
+/// folder that `may_replace` agrees to. Gives the bytes written.
 ///
 /// # Errors
-/// A file that cannot be read; a disk that cannot be written.
-pub(crate) fn write_folder(path: &Path, files: &BTreeMap<String, PathBuf>) -> Result<u64, Failure> {
-    let parent = make_parent(path)?;
-    let place = tempfile::Builder::new().prefix(".export-").tempdir_in(&parent).map_err(cannot_write(&parent))?;
-    let folder = place.path().join("new");
+/// A file that cannot be read; a folder that stays; a disk that cannot be written.
+pub(crate) fn write_folder(
+    path: &Path,
+    files: &BTreeMap<String, PathBuf>,
+    may_replace: MayReplace,
+) -> Result<u64, Failure> {
+    let new = NewFolder::create(path, may_replace).map_err(cannot_write(path))?;
     let mut total = 0;
-    fs::create_dir(&folder).map_err(cannot_write(&folder))?;
     for (name, source) in files {
-        let target = folder.join(name);
+        let target = new.path().join(name);
         if let Some(inner) = target.parent() {
             fs::create_dir_all(inner).map_err(cannot_write(inner))?;
         }
         total += copy(source, &target)?;
     }
-    // An old folder steps aside first, because a rename replaces only an empty one; it goes with the temporary folder.
-    let old = place.path().join("old");
-    if path.exists() {
-        fs::rename(path, &old).map_err(cannot_write(path))?;
-    }
-    if let Err(error) = fs::rename(&folder, path) {
-        let back = if old.exists() { fs::rename(&old, path) } else { Ok(()) };
-        return Err(cannot_write(path)(back.err().unwrap_or(error)));
-    }
+    new.finish().map_err(cannot_write(path))?;
     Ok(total)
+}
+
+/// Files that a model folder has beside its weights, in lower case.
+const MODEL_FILES: [&str; 20] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "readme.md",
+    "license",
+    "license.txt",
+    "license.md",
+    "notice",
+    ".gitattributes",
+];
+/// How the names of weights begin and end.
+const WEIGHTS: [(&str, &[&str]); 2] =
+    [("model", &[".safetensors", ".safetensors.index.json"]), ("pytorch_model", &[".bin", ".bin.index.json"])];
+
+/// Lets a folder be replaced that is empty or holds a model and nothing else.
+///
+/// # Errors
+/// Names what else it holds.
+pub(crate) fn only_model(folder: &Path) -> io::Result<()> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        names.push((is_of_model(&name) && !entry.path().is_dir(), name));
+    }
+    names.sort();
+    match names.iter().find(|(of_model, _)| !of_model) {
+        Some((_, other)) => Err(io::Error::other(format!(
+            "it holds `{other}`, which is no file of a model; only a model folder is replaced: name another folder, or \
+             remove this one yourself"
+        ))),
+        None if names.is_empty() || names.iter().any(|(_, name)| name == "config.json") => Ok(()),
+        None => Err(io::Error::other(
+            "it is no model folder, since it has no `config.json`; only a model folder is replaced: name another folder, \
+             or remove this one yourself",
+        )),
+    }
+}
+
+fn is_of_model(name: &str) -> bool {
+    let is_weights =
+        |(begin, ends): &(&str, &[&str])| name.starts_with(begin) && ends.iter().any(|end| name.ends_with(end));
+    MODEL_FILES.contains(&name.to_ascii_lowercase().as_str()) || WEIGHTS.iter().any(is_weights)
 }
 
 /// Copies bytes, not permissions: files of the store may be read-only.
@@ -59,17 +111,15 @@ fn copy(source: &Path, target: &Path) -> Result<u64, Failure> {
     Ok(size)
 }
 
-/// The folder in which `path` lies, made if it is not there.
+/// Makes the folder in which `path` lies, if it is not there.
 ///
 /// # Errors
 /// It cannot be made.
-pub(crate) fn make_parent(path: &Path) -> Result<PathBuf, Failure> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    fs::create_dir_all(&parent).map_err(cannot_write(&parent))?;
-    Ok(parent)
+pub(crate) fn make_parent(path: &Path) -> Result<(), Failure> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => fs::create_dir_all(parent).map_err(cannot_write(parent)),
+        _ => Ok(()),
+    }
 }
 
 fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> Failure {
@@ -82,20 +132,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_replaced_whole_and_leave_nothing_beside() {
+    fn only_what_is_a_model_and_nothing_else_is_replaced() {
         let place = tempfile::tempdir().expect("a temporary folder");
         let source = place.path().join("source");
         fs::write(&source, "weights").expect("the folder is writable");
         let target = place.path().join("out/model");
-        fs::create_dir_all(&target).expect("the folder is writable");
-        fs::write(target.join("old"), "").expect("the folder is writable");
         let files = BTreeMap::from([("model.safetensors".to_owned(), source)]);
-        assert_eq!(write_folder(&target, &files).ok(), Some(7));
-        let names = |folder: &Path| -> Vec<_> {
-            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
-        };
-        assert_eq!(names(&target), ["model.safetensors"]);
-        assert_eq!(names(&place.path().join("out")), ["model"]);
+        let old = ["config.json", "model-00001-of-00002.safetensors", "LICENSE", "tokenizer.json"];
+        for (other, replaced) in [
+            (None, true),
+            (Some("notes.txt"), false),
+            (Some("optimizer.pt"), false),
+            (Some("model.txt"), false),
+            (Some("checkpoint/config.json"), false),
+        ] {
+            fs::remove_dir_all(&target).or_else(|_| fs::create_dir_all(place.path().join("out"))).expect("writable");
+            for name in old.into_iter().chain(other) {
+                let file = target.join(name);
+                fs::create_dir_all(file.parent().expect("a folder")).expect("the folder is writable");
+                fs::write(&file, "mine").expect("the folder is writable");
+            }
+            let written = write_folder(&target, &files, only_model);
+            let names = fs::read_dir(&target).into_iter().flatten().count();
+            assert_eq!((written.is_ok(), names), (replaced, if replaced { 1 } else { old.len() + 1 }), "{other:?}");
+            let beside = fs::read_dir(place.path().join("out")).into_iter().flatten().count();
+            assert_eq!(beside, 1, "{other:?}");
+        }
+        fs::remove_file(target.join("config.json")).expect("the folder is writable");
+        fs::remove_dir_all(target.join("checkpoint")).expect("the folder is writable");
+        assert!(only_model(&target).is_err_and(|error| error.to_string().contains("no `config.json`")));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) fn check_device(device: &str) -> Result<(), Failure> {
 pub(crate) fn footprint(folder: &Path) -> Result<(BTreeMap<String, PathBuf>, Footprint), Failure> {
     let files = ModelFiles::from_folder(folder).map_err(input)?;
     let footprint = Footprint::of(&files);
-    let footprint = footprint.map_err(|error| Failure::Input(format!("the model `{}`: {error}", folder.display())))?;
+    let footprint = footprint.map_err(|error| of_model(folder, error))?;
     Ok((files.files, footprint))
 }
 
@@ -50,7 +50,27 @@ pub(crate) fn footprint(folder: &Path) -> Result<(BTreeMap<String, PathBuf>, Foo
 pub(crate) fn logits(folder: &Path, chat: &Json, beside: &Path, device: &str) -> Result<Vec<u8>, Failure> {
     let device = device::parse(device).map_err(input)?;
     let files = ModelFiles::from_folder(folder).map_err(input)?;
-    logits::logits_of_chat(&files, chat, beside, &device).map_err(input)
+    logits::logits_of_chat(&files, chat, beside, &device).map_err(|error| of_model(folder, error))
+}
+
+/// Checks what can be known of a folder's weights without reading them.
+///
+/// # Errors
+/// A file of them is missing or damaged, or does not fit the configuration.
+pub(crate) fn check_weights(folder: &Path, footprint: &Footprint) -> Result<(), Failure> {
+    let files = ModelFiles::from_folder(folder).map_err(input)?;
+    weights::check_files(&files, &footprint.config).map_err(|error| of_model(folder, error))
+}
+
+/// An error about a file of a model, with the model's folder.
+pub(crate) fn of_model(folder: &Path, error: ruminate_ml::Error) -> Failure {
+    use ruminate_ml::Error as E;
+    match error {
+        E::ModelFile { .. } | E::MissingFile { .. } | E::Weights { .. } | E::Tokenizer { .. } => {
+            Failure::Input(format!("the model `{}`: {error}", folder.display()))
+        }
+        other => input(other),
+    }
 }
 
 /// Writes a model folder with random weights; `stopped` is asked now and then. Gives the number of parameters and of bytes.

@@ -56,6 +56,37 @@ fn a_line_comes_out_for_each_pair_in_order() {
     assert_eq!(lines, expected);
 }
 
+/// Whatever reads numbers as floats would change these.
+#[test]
+fn ids_stay_as_they_are_written() {
+    let workplace = Workplace::new();
+    let ids = [
+        "123456789012345678901234567890",
+        "-18446744073709551617",
+        "1.10",
+        "[1e2, {\"a\": 98765432109876543210}]",
+        "\"\\u00e9\\/\"",
+        "null",
+    ];
+    let mut lines = String::new();
+    for id in ids {
+        lines.push_str(&format!("{{\"prediction\": \"1\", \"id\" : {id} , \"truth\": \"1\"}}\r\n"));
+    }
+    let path = workplace.write("pairs.jsonl", &lines);
+    let given = workplace.ruminate(&["grade", path.to_str().unwrap()]).expect(0).stdout;
+    for (line, id) in given.lines().zip(ids) {
+        assert!(line.starts_with(&format!("{{\"id\":{id},\"verdict\":true,")), "{line}");
+    }
+    assert_eq!(given.lines().count(), ids.len());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn input_that_never_ends_is_refused() {
+    let ran = Workplace::new().ruminate(&["grade", "/dev/zero"]).expect(2);
+    assert!(ran.stderr.contains("/dev/zero:1: the line is longer than 1024 MiB"), "{}", ran.stderr);
+}
+
 #[test]
 fn the_verdicts_of_mathruler_are_reproduced() {
     let workplace = Workplace::new();

@@ -97,6 +97,8 @@ fn a_chat_that_cannot_be_used_says_where_and_what_was_expected() {
             "part 0 of message 0: expected `{\"type\": \"text\"",
         ),
         (image("gone.png"), "part 1 of message 0: cannot read `"),
+        #[cfg(target_os = "linux")]
+        (image("/dev/zero"), "it is longer than 512 MiB, which no image is"),
         (image("https://example.org/a.png"), "part 1 of message 0: `https://example.org/a.png` is on the network"),
         (image("data:image/png,abc"), "part 1 of message 0: the data URI begins with `data:image/png`"),
         (image("data:image/png;base64"), "part 1 of message 0: the data URI has no comma"),
@@ -111,6 +113,36 @@ fn a_chat_that_cannot_be_used_says_where_and_what_was_expected() {
         assert!(ran.stderr.contains(expected), "{chat}: {}", ran.stderr);
         assert!(!out.exists(), "{chat}");
     }
+}
+
+/// A link leads on, a pipe is read, a device stays what it is.
+#[test]
+#[cfg(unix)]
+fn logits_go_where_links_and_pipes_lead() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    let workplace = Workplace::new();
+    let model = root().join("tests/reference/model/tiny");
+    let chat = workplace.write("chat.json", &json!([{"role": "user", "content": "a"}]).to_string());
+    let paths = [model.to_str().unwrap(), chat.to_str().unwrap()];
+    let logits = |out: &str| ["model", "logits", paths[0], paths[1], "-o", out].map(str::to_owned);
+    let run = |out: &str| workplace.ruminate(&logits(out).each_ref().map(String::as_str)).expect(0);
+    let (link, file, pipe) = (workplace.path("link"), workplace.path("file"), workplace.path("pipe"));
+    symlink("file", &link).expect("the folder can be written");
+    run(link.to_str().unwrap());
+    let expected = std::fs::read(&file).expect("the link leads to it");
+    assert!(link.is_symlink() && expected.len() > 1000);
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read(pipe).expect("the pipe is read")
+    });
+    run(pipe.to_str().unwrap());
+    assert!(reader.join().expect("it is read to its end") == expected);
+    assert!(std::fs::metadata(&pipe).expect("it is there").file_type().is_fifo());
+    run("/dev/null");
+    assert!(std::fs::metadata("/dev/null").expect("it is there").file_type().is_char_device());
+    let mut command = workplace.command(&logits("/dev/stdout").each_ref().map(String::as_str));
+    assert!(command.output().expect("the program starts").stdout == expected);
 }
 
 #[test]

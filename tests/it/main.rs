@@ -3,11 +3,13 @@
 mod cache;
 mod cases;
 mod chat;
+mod damaged;
 mod data;
 mod engine;
 mod exports;
 mod failure;
 mod grade;
+mod help;
 mod kill;
 mod layout;
 mod logits;

@@ -105,12 +105,31 @@ fn records(workplace: &Workplace) {
     {
         assert!(folder.join(file).is_file(), "{file} is missing in the exported model");
     }
+    a_folder_is_replaced_only_by_its_like(&workplace, &folder);
     // What was exported is a model like any other.
     let graph = workplace.write("again.toml", &again(&folder));
     workplace.ruminate(&["run", graph.to_str().unwrap(), "--quiet"]).expect(0);
     let again = workplace.ruminate(&["results", graph.to_str().unwrap(), "--json"]).expect(0).json();
     let before = workplace.ruminate(&["results", GRAPH, "--json"]).expect(0).json();
     assert_eq!(again[0]["accuracy"], before[1]["accuracy"]);
+}
+
+fn a_folder_is_replaced_only_by_its_like(workplace: &Workplace, folder: &std::path::Path) {
+    let export =
+        |more: &[&str]| workplace.ruminate(&[&["export", GRAPH, "grpo", folder.to_str().unwrap()], more].concat());
+    let names = || std::fs::read_dir(folder).expect("the folder is there").count();
+    let whole = names();
+    assert!(export(&[]).expect(2).stderr.contains("--force"));
+    export(&["--force"]).expect(0);
+    assert_eq!(names(), whole);
+    // A folder that holds anything else stays, with all of it.
+    std::fs::create_dir(folder.join("notes")).expect("the folder can be written");
+    for more in [&[][..], &["--force"]] {
+        let ran = export(more).expect(2);
+        assert!(ran.stderr.contains("`notes`") && ran.stderr.contains("name another folder"), "{}", ran.stderr);
+    }
+    assert_eq!(names(), whole + 1);
+    std::fs::remove_dir(folder.join("notes")).expect("the folder can be written");
 }
 
 fn again(model: &std::path::Path) -> String {

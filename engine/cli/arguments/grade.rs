@@ -9,9 +9,9 @@ use ruminate_grade::{Grader, Mode};
 #[command(
     override_usage = "ruminate grade [OPTIONS] <FILE>\n       ruminate grade [OPTIONS] <PREDICTION> <TRUTH>",
     after_help = "\
-FILE holds JSON lines with `prediction`, `truth` and, if wanted, `mode` (`answer` or `response`) and `id`; `-` is standard
-input. One line comes out for each, in order: `id`, `verdict`, `rule`, `prediction_form`, `truth_form`,
-`prediction_extracted`, `truth_extracted`, `grader`. At the first line that cannot be graded the verdicts end; what is
+FILE holds JSON lines with `prediction`, `truth` and, if wanted, `mode` (`answer` or `response`) and `id`; `-` is standard \
+input. One line comes out for each, in order: `id`, `verdict`, `rule`, `prediction_form`, `truth_form`, \
+`prediction_extracted`, `truth_extracted`, `grader`. At the first line that cannot be graded the verdicts end; what is \
 wrong in the rest is told as well, and the exit code is 2. Verdicts, true or false, are exit code 0.
 
 Examples:

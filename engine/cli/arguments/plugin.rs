@@ -46,8 +46,8 @@ pub(crate) struct NewArguments {
 /// `plugin build`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Compilers: cargo (Rust), clang with wasi-libc (C), componentize-js (JavaScript), componentize-py (Python). One that is missing
-is told with the command that installs it. Where they are can be said with GUEST_RUSTC, RUMINATE_CLANG or WASI_SDK_PATH,
+Compilers: cargo (Rust), clang with wasi-libc (C), componentize-js (JavaScript), componentize-py (Python). One that is missing \
+is told with the command that installs it. Where they are can be said with GUEST_RUSTC, RUMINATE_CLANG or WASI_SDK_PATH, \
 NODE_PATH, and RUMINATE_COMPONENTIZE_PY.")]
 pub(crate) struct BuildArguments {
     /// The plugin's folder, with its plugin.toml
@@ -96,7 +96,7 @@ pub(crate) struct InspectArguments {
 /// `plugin run`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Prints a line for each row: {\"id\", \"keep\": true}, {\"id\", \"drop\": REASON}, {\"id\", \"rows\": [FIELDS]}, {\"id\", \"score\", \"note\"}, or
+Prints a line for each row: {\"id\", \"keep\": true}, {\"id\", \"drop\": REASON}, {\"id\", \"rows\": [FIELDS]}, {\"id\", \"score\", \"note\"}, or \
 {\"id\", \"failed\": REASON} where the clock or the machine is to blame. What the plugin logs goes to standard error.
 
 Examples:
@@ -112,16 +112,16 @@ pub(crate) struct TrialArguments {
     #[command(flatten)]
     pub(crate) config: ConfigArguments,
     /// Take only the first N rows
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) limit: Option<u64>,
     /// The most work for one record, about one unit per instruction [default: as for nodes]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) fuel: Option<u64>,
     /// The plugin's memory in megabytes [default: as for nodes]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) memory_mb: Option<u64>,
     /// The wall-clock limit of one call in milliseconds [default: as for nodes]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) timeout_ms: Option<u64>,
 }
 

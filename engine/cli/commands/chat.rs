@@ -1,10 +1,10 @@
 //! `ruminate chat`: a conversation with a checkpoint, its answers as they come. Needs no graph and no store.
 
-use std::fs;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
+use ruminate_flow::table::read_image;
 use ruminate_ml::chat::Processor;
 use ruminate_ml::device;
 use ruminate_ml::generate::{Generation, Sampling, generate_one};
@@ -17,7 +17,8 @@ use serde_json::json;
 
 use crate::arguments::ChatArguments;
 use crate::failure::Failure;
-use crate::terminal::{self, QUIET, paint};
+use crate::registry::of_model;
+use crate::terminal::{self, BAD, QUIET, paint};
 
 /// The exit code of an interrupted program, as shells give it.
 const INTERRUPTED: i32 = 130;
@@ -39,13 +40,14 @@ pub(crate) fn chat(arguments: &ChatArguments) -> Result<(), Failure> {
     let begin = Instant::now();
     let device = device::parse(&arguments.device).map_err(input)?;
     let files = ModelFiles::from_folder(&arguments.model).map_err(input)?;
-    let processor = Processor::load(&files).map_err(input)?.with_max_pixels(arguments.max_pixels);
+    let of_model = |error| of_model(&arguments.model, error);
+    let processor = Processor::load(&files).map_err(of_model)?.with_max_pixels(arguments.max_pixels);
     let sampling = sampling(arguments, &processor);
-    sampling.check().map_err(input)?;
+    sampling.check().map_err(of_option)?;
     let images = images(arguments, &processor)?;
     watch_interrupts()?;
     let model =
-        Model::load_until(&files, &device, Storage::Automatic, Stop::NEVER).map_err(input)?.laid_out_for_sampling();
+        Model::load_until(&files, &device, Storage::Automatic, Stop::NEVER).map_err(of_model)?.laid_out_for_sampling();
     note(&format!("loaded `{}` in {:.1} s", arguments.model.display(), begin.elapsed().as_secs_f64()));
     let mut conversation = Conversation::new(&model, &processor, sampling, arguments, images);
     match &arguments.prompt {
@@ -57,22 +59,45 @@ pub(crate) fn chat(arguments: &ChatArguments) -> Result<(), Failure> {
     }
 }
 
-/// Takes turns from standard input until an empty line or its end.
+/// A longer line is no turn of a conversation.
+const TURN_BYTES_MAX: usize = 16 << 20;
+
+/// Takes turns from standard input until an empty line or its end. Who sits at a terminal may say again what cannot be used.
 fn converse(conversation: &mut Conversation<'_>) -> Result<(), Failure> {
     let asks = io::stdin().is_terminal();
-    let mut line = String::new();
     loop {
         if asks {
             let _ = write!(io::stderr(), "> ").and_then(|()| io::stderr().flush());
         }
-        line.clear();
-        let read = io::stdin().lock().read_line(&mut line);
-        read.map_err(|error| Failure::Input(format!("cannot read standard input: {error}")))?;
-        if line.trim().is_empty() {
-            return Ok(());
+        let outcome = match read_turn(&mut io::stdin().lock()) {
+            Ok(Some(text)) => conversation.turn(&text).map(drop),
+            Ok(None) => return Ok(()),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(Failure::Input(message)) if asks => {
+                let error = paint(BAD, "error:");
+                terminal::say(&format!("{error} {message}; say it otherwise, or end with an empty line"));
+            }
+            Err(error) => return Err(error),
         }
-        conversation.turn(line.trim_end_matches(['\r', '\n']))?;
     }
+}
+
+/// The next turn; `None` at an empty line or the end.
+fn read_turn(input: &mut dyn BufRead) -> Result<Option<String>, Failure> {
+    let mut line = Vec::new();
+    let read = input.take(TURN_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line);
+    read.map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
+    if line.len() > TURN_BYTES_MAX {
+        return Err(Failure::Input(format!("a turn takes one line of at most {} MiB", TURN_BYTES_MAX >> 20)));
+    }
+    let text = String::from_utf8(line).map_err(|error| {
+        Failure::Input(format!("the line is not UTF-8 at byte {}", error.utf8_error().valid_up_to() + 1))
+    })?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    Ok((!text.trim().is_empty()).then(|| text.to_owned()))
 }
 
 /// Why an answer ended.
@@ -120,11 +145,21 @@ impl<'a> Conversation<'a> {
         Conversation { model, processor, sampling, json: arguments.json, seed: arguments.seed, messages, images }
     }
 
-    /// Answers a turn and keeps both.
+    /// Answers a turn and keeps both; one that cannot be answered leaves the conversation as it was.
     fn turn(&mut self, text: &str) -> Result<Ending, Failure> {
-        let mut content = std::mem::take(&mut self.images);
+        let mut content = self.images.clone();
         content.push(Part::Text(text.to_owned()));
         self.messages.push(Message { role: "user".to_owned(), content });
+        let outcome = self.reply();
+        match outcome {
+            Ok(_) => self.images.clear(),
+            Err(_) => drop(self.messages.pop()),
+        }
+        outcome
+    }
+
+    /// Answers the last message and keeps the answer.
+    fn reply(&mut self) -> Result<Ending, Failure> {
         let prompt = self.processor.encode(&self.messages, true).map_err(input)?;
         let (generation, ending) = self.answer(&prompt)?;
         let completion = self.processor.decode(&generation.tokens).map_err(input)?;
@@ -230,7 +265,7 @@ fn sampling(arguments: &ChatArguments, processor: &Processor) -> Sampling {
 fn images(arguments: &ChatArguments, processor: &Processor) -> Result<Vec<Part>, Failure> {
     let read = |path: &std::path::PathBuf| {
         let name = path.display();
-        let bytes = fs::read(path).map_err(|error| Failure::Input(format!("cannot read `{name}`: {error}")))?;
+        let bytes = read_image(path).map_err(|error| Failure::Input(format!("cannot read `{name}`: {error}")))?;
         processor.process_image(&bytes).map_err(|error| Failure::Input(format!("`{name}`: {error}")))?;
         Ok(Part::Image(bytes.into()))
     };
@@ -261,6 +296,17 @@ fn speed(prompt: usize, prompt_seconds: f64, tokens: usize, seconds: f64) {
 
 fn note(text: &str) {
     terminal::say(&paint(QUIET, text).to_string());
+}
+
+/// An error about a setting, by the name that it has on the command line.
+fn of_option(error: ruminate_ml::Error) -> Failure {
+    match error {
+        ruminate_ml::Error::Option { option, message } => {
+            let name = option.replace("max_new_tokens", "max_tokens").replace('_', "-");
+            Failure::Input(format!("option `--{name}`: {message}"))
+        }
+        other => input(other),
+    }
 }
 
 fn input(error: ruminate_ml::Error) -> Failure {

@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 
 use ruminate_flow::plan::{self, Item, More};
 use ruminate_flow::stage::PortKind;
 use ruminate_flow::table::{self, WriteFormat};
+use ruminate_flow::target::{MayReplace, only_empty};
 
 use crate::arguments::ExportArguments;
 use crate::failure::Failure;
-use crate::files::{make_parent, write_folder};
+use crate::files::{make_parent, only_model, write_folder};
 use crate::format::{bytes, plural};
 use crate::project::{Output, Project, run_command};
 use crate::terminal;
@@ -26,7 +26,7 @@ pub(crate) fn export(arguments: &ExportArguments) -> Result<(), Failure> {
     let node = project.node(output.node);
     let written = match output.kind {
         PortKind::Records => records(&project, output, arguments)?,
-        PortKind::Model => model(&project, output, &arguments.path)?,
+        PortKind::Model => model(&project, output, arguments)?,
     };
     let Some(written) = written else {
         let command = run_command(&arguments.project, &node.name);
@@ -86,7 +86,7 @@ fn records(project: &Project, output: Output, arguments: &ExportArguments) -> Re
 }
 
 /// Writes an output's model. `None`: it is not in the store, and nothing is written.
-fn model(project: &Project, output: Output, path: &Path) -> Result<Option<String>, Failure> {
+fn model(project: &Project, output: Output, arguments: &ExportArguments) -> Result<Option<String>, Failure> {
     let mut found = None;
     plan::stream(&project.graph, &project.store, &[output.node], &mut |_, item| match item {
         Item::Model(port, model) if port == output.port => {
@@ -95,7 +95,8 @@ fn model(project: &Project, output: Output, path: &Path) -> Result<Option<String
         }
         _ => More::Continue,
     })?;
-    found.map(|model| Ok(bytes(write_folder(path, &model.files)?))).transpose()
+    let may_replace: MayReplace = if arguments.force { only_model } else { only_empty };
+    found.map(|model| Ok(bytes(write_folder(&arguments.path, &model.files, may_replace)?))).transpose()
 }
 
 /// Refuses a target that does not suit the output, before anything is read.
@@ -115,10 +116,15 @@ fn check_target(arguments: &ExportArguments, output: Output) -> Result<(), Failu
                     arguments.node
                 )));
             }
-            if !arguments.force && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
-                return Err(Failure::Input(format!(
-                    "the folder `{shown}` is not empty; name another or add --force to replace it"
-                )));
+            let holds_something = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+            match only_model(path) {
+                _ if !holds_something => {}
+                Ok(()) if arguments.force => {}
+                Ok(()) => {
+                    let message = "holds a model already; name another or add --force to replace it";
+                    return Err(Failure::Input(format!("the folder `{shown}` {message}")));
+                }
+                Err(error) => return Err(Failure::Input(format!("the folder `{shown}` is not empty: {error}"))),
             }
         }
     }

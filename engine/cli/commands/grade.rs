@@ -1,9 +1,10 @@
 //! `ruminate grade`: the verdicts of pairs, and why. Knows how pairs are written, no rules. Needs no graph and no store.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 
 use ruminate_flow::diagnostic::nearest;
+use ruminate_flow::table::LINE_BYTES;
 use ruminate_grade::{Grader, Mode, Verdict};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
@@ -22,10 +23,7 @@ pub(crate) fn grade(arguments: &GradeArguments) -> Result<(), Failure> {
     };
     let pair = Pair { id: None, prediction: arguments.subject.clone(), truth: truth.clone(), mode: arguments.mode };
     if arguments.json {
-        let mut out = terminal::stdout();
-        serde_json::to_writer(&mut out, &pair.line(arguments.grader)).map_err(io::Error::from)?;
-        writeln!(out)?;
-        return Ok(());
+        return Ok(pair.write(arguments.grader, &mut terminal::stdout())?);
     }
     explain(&pair, arguments.grader)
 }
@@ -33,7 +31,8 @@ pub(crate) fn grade(arguments: &GradeArguments) -> Result<(), Failure> {
 /// What stands in one line of a file.
 #[derive(Debug, PartialEq)]
 struct Pair {
-    id: Option<Json>,
+    /// As it is written: numbers of any length stay what they are.
+    id: Option<String>,
     prediction: String,
     truth: String,
     mode: Mode,
@@ -42,8 +41,6 @@ struct Pair {
 /// What comes out for it.
 #[derive(Serialize)]
 struct Line<'pair> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'pair Json>,
     verdict: bool,
     rule: &'static str,
     prediction_form: String,
@@ -59,7 +56,6 @@ impl Pair {
         let Verdict { correct, rule, prediction_form, truth_form, .. } =
             grader.grade(&self.prediction, &self.truth, self.mode);
         Line {
-            id: self.id.as_ref(),
             verdict: correct,
             rule: rule.as_str(),
             prediction_form,
@@ -67,6 +63,15 @@ impl Pair {
             prediction_extracted: grader.extract(&self.prediction, self.mode),
             truth_extracted: grader.extract(&self.truth, Mode::Answer),
             grader: grader.to_string(),
+        }
+    }
+
+    /// Writes the line, `id` first.
+    fn write(&self, grader: Grader, out: &mut dyn Write) -> io::Result<()> {
+        let line = serde_json::to_string(&self.line(grader))?;
+        match &self.id {
+            Some(id) => writeln!(out, "{{\"id\":{id},{}", &line[1..]),
+            None => writeln!(out, "{line}"),
         }
     }
 }
@@ -93,17 +98,21 @@ fn file(path: &str, mode: Mode, grader: Grader) -> Result<(), Failure> {
     let (mut number, mut more) = (0u64, 0usize);
     loop {
         bytes.clear();
-        let read = input.read_until(b'\n', &mut bytes);
+        let read = input.by_ref().take(LINE_BYTES as u64 + 1).read_until(b'\n', &mut bytes);
         if read.map_err(|error| Failure::Failed(format!("cannot read {name}: {error}")))? == 0 {
             break;
         }
         number += 1;
+        if bytes.len() > LINE_BYTES {
+            let most = LINE_BYTES >> 20;
+            wrong.push(format!("{name}:{number}: the line is longer than {most} MiB; expected one pair on each line"));
+            break;
+        }
         match read_line(&bytes, number == 1, mode) {
             Ok(None) => {}
             Ok(Some(_)) if !wrong.is_empty() => {}
             Ok(Some(pair)) => {
-                serde_json::to_writer(&mut out, &pair.line(grader)).map_err(io::Error::from)?;
-                out.write_all(b"\n")?;
+                pair.write(grader, &mut out)?;
                 // Who sends a pair and waits for its verdict gets it.
                 if path == "-" {
                     out.flush()?;
@@ -144,7 +153,36 @@ fn read_line(bytes: &[u8], first: bool, mode: Mode) -> Result<Option<Pair>, Stri
         Some(other) => return Err(format!("`mode` is {}: expected `answer` or `response`", kind_of(other))),
     };
     let (prediction, truth) = (text_of(&mut fields, "prediction")?, text_of(&mut fields, "truth")?);
-    Ok(Some(Pair { id: fields.remove("id"), prediction, truth, mode }))
+    let id = if fields.contains_key("id") { id_of(text) } else { None };
+    Ok(Some(Pair { id: id.map(str::to_owned), prediction, truth, mode }))
+}
+
+/// The text of the field `id` of an object that has been read before; the last one, if there are several.
+fn id_of(text: &str) -> Option<&str> {
+    let mut rest = text.trim_start().strip_prefix('{')?;
+    let mut id = None;
+    loop {
+        let (_, key) = value_at(&mut rest)?;
+        rest = rest.trim_start().strip_prefix(':')?;
+        let (value, _) = value_at(&mut rest)?;
+        if key.as_str() == Some("id") {
+            id = Some(value);
+        }
+        match rest.trim_start().strip_prefix(',') {
+            Some(next) => rest = next,
+            None => return id,
+        }
+    }
+}
+
+/// Takes the JSON value with which `rest` begins off it: as it is written, and what it is.
+fn value_at<'text>(rest: &mut &'text str) -> Option<(&'text str, Json)> {
+    let text = rest.trim_start();
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Json>();
+    let value = values.next()?.ok()?;
+    let (written, left) = text.split_at(values.byte_offset());
+    *rest = left;
+    Some((written, value))
 }
 
 fn named_mode(name: &str) -> Result<Mode, String> {
@@ -228,11 +266,13 @@ mod tests {
     #[test]
     fn lines_are_read_or_say_what_is_wrong() {
         let read = |text: &str| read_line(text.as_bytes(), true, Mode::Answer);
-        let pair = |id: Option<Json>, mode| Ok(Some(Pair { id, prediction: "1/2".into(), truth: "0.5".into(), mode }));
+        let pair = |id: Option<&str>, mode| {
+            Ok(Some(Pair { id: id.map(str::to_owned), prediction: "1/2".into(), truth: "0.5".into(), mode }))
+        };
         assert_eq!(read(r#"{"prediction": "1/2", "truth": "0.5"}"#), pair(None, Mode::Answer));
         let whole =
             "\u{feff}{\"id\": 7, \"prediction\": \"1/2\", \"truth\": \"0.5\", \"mode\": \"response\", \"more\": []}";
-        assert_eq!(read(whole), pair(Some(Json::from(7)), Mode::Response));
+        assert_eq!(read(whole), pair(Some("7"), Mode::Response));
         assert_eq!(read("  \n"), Ok(None));
         let cases = [
             ("[1]", "expected an object with `prediction` and `truth`, found an array"),

@@ -3,8 +3,10 @@
 mod info;
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
+use ruminate_flow::table::LINE_BYTES;
 use serde_json::Value as Json;
 
 use super::model_init::init;
@@ -26,8 +28,14 @@ pub(crate) fn model(command: &ModelCommand) -> Result<(), Failure> {
 }
 
 fn logits(folder: &Path, messages: &Path, output: &Path, device: &str) -> Result<(), Failure> {
-    let text = fs::read_to_string(messages).map_err(|error| unreadable(messages, &error))?;
-    let chat: Json = serde_json::from_str(&text)
+    let mut text = Vec::new();
+    let file = fs::File::open(messages).and_then(|file| file.take(LINE_BYTES as u64 + 1).read_to_end(&mut text));
+    file.map_err(|error| unreadable(messages, &error))?;
+    if text.len() > LINE_BYTES {
+        let (shown, most) = (messages.display(), LINE_BYTES >> 20);
+        return Err(Failure::Input(format!("`{shown}` is longer than {most} MiB; expected a JSON array of messages")));
+    }
+    let chat: Json = serde_json::from_slice(&text)
         .map_err(|error| Failure::Input(format!("`{}` is not JSON: {error}", messages.display())))?;
     // Paths of images in the chat are relative to its file.
     let beside = messages.parent().unwrap_or(Path::new(""));

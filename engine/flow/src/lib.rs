@@ -6,6 +6,7 @@
 pub mod digest;
 pub mod stamp;
 pub mod error;
+pub mod target;
 pub mod record;
 pub mod model;
 pub mod template;

@@ -40,6 +40,14 @@ pub trait Kind: Send + Sync {
     /// # Errors
     /// Every complaint about the node, each with the option it is about.
     fn build(&self, node: &NodeInput<'_>) -> Result<Stage, Vec<Complaint>>;
+    /// Of a source: which option makes it give `field` as `wanted` instead of `given`, in words; `None` where no option does.
+    fn advice(&self, _options: &Options, _field: &str, _given: &FieldKind, _wanted: &FieldKind) -> Option<String> {
+        None
+    }
+    /// Of a source that gives no fields: why, in words.
+    fn why_empty(&self, _options: &Options) -> Option<String> {
+        None
+    }
 }
 
 /// An input or output of a kind.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use burn::tensor::Device;
+use burn::tensor::{Device, TensorData};
+use ruminate_flow::table::read_image;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value as Json;
 
@@ -30,6 +31,11 @@ pub fn logits_of_chat(files: &ModelFiles, chat: &Json, folder: &Path, device: &D
     let processor = Processor::load(files)?;
     let prompt = processor.encode(&messages, false).map_err(|error| name_image(error, &messages, &processor))?;
     let model = Model::load_until(files, device, Storage::Automatic, Stop::NEVER)?;
+    let (length, most) = (prompt.tokens.len(), model.config().text.max_positions);
+    if length > most {
+        let message = format!("the chat has {length} tokens, more than the model's {most} (`max_position_embeddings`)");
+        return Err(Error::input(message));
+    }
     let images: Vec<_> = prompt.images.iter().map(AsRef::as_ref).collect();
     let features = model.encode_images(&images)?;
     let order: Vec<usize> = (0..images.len()).collect();
@@ -41,6 +47,7 @@ pub fn logits_of_chat(files: &ModelFiles, chat: &Json, folder: &Path, device: &D
     let [tokens, vocabulary] = logits.dims();
     let logits =
         logits.try_into_data().map_err(|error| Error::device(format!("cannot read the logits back: {error:?}")))?;
+    check_finite(&logits, vocabulary)?;
     let ids: Vec<u8> = prompt.tokens.iter().flat_map(|token| i64::from(*token).to_le_bytes()).collect();
     let views = TensorView::new(Dtype::I64, vec![tokens], &ids).and_then(|ids| {
         let logits = TensorView::new(Dtype::F32, vec![tokens, vocabulary], logits.as_bytes())?;
@@ -49,6 +56,19 @@ pub fn logits_of_chat(files: &ModelFiles, chat: &Json, folder: &Path, device: &D
     views
         .and_then(|views| safetensors::serialize(views, None))
         .map_err(|error| Error::input(format!("the logits cannot be written as safetensors: {error}")))
+}
+
+/// # Errors
+/// The first position whose logits no answer could be drawn from.
+fn check_finite(logits: &TensorData, vocabulary: usize) -> Result<()> {
+    let values =
+        logits.as_slice::<f32>().map_err(|error| Error::device(format!("the logits are no f32: {error:?}")))?;
+    let Some(place) = values.iter().position(|value| value.is_nan() || *value == f32::INFINITY) else { return Ok(()) };
+    let (position, token) = (place / vocabulary.max(1), place % vocabulary.max(1));
+    Err(Error::input(format!(
+        "the logits are not finite numbers, first at position {position} for token {token}: the model's weights are damaged or \
+         diverged"
+    )))
 }
 
 /// An image's error with the message and the part that hold the image.
@@ -87,7 +107,7 @@ fn load(url: &str, folder: &Path) -> Result<Vec<u8>> {
         return Err(Error::chat(message));
     }
     let path = folder.join(url.strip_prefix("file://").unwrap_or(url));
-    std::fs::read(&path).map_err(|error| Error::read(&path, error))
+    read_image(&path).map_err(|error| Error::read(&path, error))
 }
 
 /// The beginning of a text that may be very long.

@@ -20,7 +20,7 @@ const CACHE_TYPES: [(&str, u64); 2] = [("f32", 4), ("bf16", 2)];
 /// Shows the model in `folder`.
 ///
 /// # Errors
-/// A folder that cannot be read, or that holds no model.
+/// A folder that cannot be read, or that holds no model; weights that cannot be used, once the rest is shown.
 pub(super) fn info(folder: &Path, json: bool) -> Result<(), Failure> {
     let (files, footprint) = registry::footprint(folder)?;
     let size = |(name, path): (String, PathBuf)| match fs::metadata(&path) {
@@ -34,7 +34,8 @@ pub(super) fn info(folder: &Path, json: bool) -> Result<(), Failure> {
     } else {
         write!(out, "{}", as_text(&footprint, &files))?;
     }
-    Ok(())
+    let has_weights = |(name, _): &(String, u64)| name.contains(".safetensors");
+    if files.iter().any(has_weights) { registry::check_weights(folder, &footprint) } else { Ok(()) }
 }
 
 fn as_json(model: &Footprint, files: &[(String, u64)]) -> Json {

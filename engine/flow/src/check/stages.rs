@@ -15,7 +15,7 @@ use crate::document::{Content, Entry, Item};
 use crate::error::StageError;
 use crate::graph::{Edge, NodeId};
 use crate::model::ModelTraits;
-use crate::record::Schema;
+use crate::record::{FieldKind, Schema};
 use crate::stage::{Complaint, Kind, NodeInput, Read, Stage, Work};
 
 /// The stage of every node, by index; `None` for a broken node and for all that depends on one.
@@ -36,7 +36,7 @@ pub(super) fn build(
         let before = errors.len();
         match kind.build(&input) {
             Ok(stage) => {
-                check_reads(nodes, node, kind, &stage, &upstream, errors);
+                check_reads(nodes, &stages, node, kind, &stage, &upstream, errors);
                 errors.extend(policy::misfit(node, kind, &stage));
                 if errors.len() == before {
                     stages[id.0] = Some(stage);
@@ -143,6 +143,7 @@ fn place_complaint(node: &NodeDraft<'_>, complaint: Complaint) -> Diagnostic {
 /// Checks that every field that the stage reads is there with a fitting kind.
 fn check_reads(
     nodes: &[NodeDraft<'_>],
+    stages: &[Option<Stage>],
     node: &NodeDraft<'_>,
     kind: &dyn Kind,
     stage: &Stage,
@@ -154,7 +155,18 @@ fn check_reads(
         else {
             continue;
         };
-        let Some(source) = nodes.get(source.0) else { continue };
+        let (id, Some(source)) = (*source, nodes.get(source.0)) else { continue };
+        if schema.is_empty()
+            && reads.fields.iter().any(|read| read.required)
+            && let Some((empty, why)) = empty_source(nodes, stages, id)
+        {
+            // Once for all that need its fields.
+            if !errors.iter().any(|error| error.place == empty.place && error.message == why) {
+                let label = format!("so `{}` gives no fields", empty.name);
+                errors.push(Diagnostic::new(&empty.place, why).label(label));
+            }
+            continue;
+        }
         for read in &reads.fields {
             let message = match schema.get(&read.name) {
                 Some(given) if read.kind.accepts(given) => continue,
@@ -181,8 +193,58 @@ fn check_reads(
             {
                 error = error.label(format!("did you mean `{near}`?"));
             }
+            error.help = schema.get(&read.name).and_then(|given| advice(nodes, stages, id, read, given));
             errors.push(error);
         }
+    }
+}
+
+/// What to change at the source that the field comes from, through nodes that leave it as it is.
+fn advice(
+    nodes: &[NodeDraft<'_>],
+    stages: &[Option<Stage>],
+    id: NodeId,
+    read: &Read,
+    given: &FieldKind,
+) -> Option<String> {
+    let unchanged = |schema: &Schema| schema.get(&read.name) == Some(given);
+    let advice = |node: &NodeDraft<'_>| node.kind?.advice(&node.options, &read.name, given, &read.kind);
+    let (source, advice) = find_above(nodes, stages, id, &unchanged, &advice)?;
+    Some(format!("in `{}`, {advice}", source.name))
+}
+
+/// The source without fields because of which the node gives none, and why it has none.
+fn empty_source<'n, 'a>(
+    nodes: &'n [NodeDraft<'a>],
+    stages: &[Option<Stage>],
+    id: NodeId,
+) -> Option<(&'n NodeDraft<'a>, String)> {
+    find_above(nodes, stages, id, &Schema::is_empty, &|node| node.kind?.why_empty(&node.options))
+}
+
+/// The first node from `id` up of which `tell` says something. The way up goes on while nodes give what `passes` and have one
+/// input only.
+fn find_above<'n, 'a>(
+    nodes: &'n [NodeDraft<'a>],
+    stages: &[Option<Stage>],
+    mut id: NodeId,
+    passes: &dyn Fn(&Schema) -> bool,
+    tell: &dyn Fn(&NodeDraft<'a>) -> Option<String>,
+) -> Option<(&'n NodeDraft<'a>, String)> {
+    // There is no cycle: that was checked before.
+    loop {
+        let (node, stage) = (nodes.get(id.0)?, stages.get(id.0)?.as_ref()?);
+        if !stage.schemas.values().any(passes) {
+            return None;
+        }
+        if let Some(told) = tell(node) {
+            return Some((node, told));
+        }
+        let mut sources = node.inputs.values().filter_map(|edge| match edge {
+            Edge::Node { node, .. } => Some(*node),
+            Edge::Model(_) => None,
+        });
+        id = sources.next().filter(|_| sources.next().is_none())?;
     }
 }
 

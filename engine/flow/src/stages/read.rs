@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use self::unique::{Ids, Repeat};
 use crate::digest::DigestBuilder;
 use crate::error::StageError;
-use crate::options::{OptionKind, OptionSpec};
+use crate::options::{OptionKind, OptionSpec, Options};
 use crate::record::{FieldKind, Record, Schema};
 use crate::stage::{Complaint, Kind, NodeInput, Port, Source, Stage, StageContext, Work};
 use crate::table::{self, Column, Columns, Format, ReadContext, Rows, TableFile};
@@ -127,6 +127,9 @@ impl Kind for Read {
         let files = files_of(&settings, paths)?;
         let schema = columns_of(&files, &settings.images).map_err(|message| vec![Complaint::about("path", message)])?;
         let mut complaints = unknown_columns(&settings, &schema);
+        if schema.is_empty() && !complaints.is_empty() {
+            return Err(vec![Complaint::about("path", holds_nothing(node.options))]);
+        }
         let schema = with_kinds(&settings.kinds, schema, &mut complaints);
         if !complaints.is_empty() {
             return Err(complaints);
@@ -148,6 +151,21 @@ impl Kind for Read {
             uses_device: false,
             work: Work::Source(Box::new(source)),
         })
+    }
+
+    fn advice(&self, options: &Options, field: &str, given: &FieldKind, wanted: &FieldKind) -> Option<String> {
+        let (given, wanted) = match (given, wanted) {
+            (FieldKind::List(given), FieldKind::List(wanted)) => (&**given, &**wanted),
+            kinds => kinds,
+        };
+        let mut files = options.files.get("path").into_iter().flatten();
+        let is_text = |path: &Path| TableFile::open(path).is_ok_and(|file| file.format != Format::Parquet);
+        (*given == FieldKind::Text && *wanted == FieldKind::Image && files.all(|file| is_text(&file.path)))
+            .then(|| format!("`images = [\"{field}\"]` declares a column of paths or `data:` URIs as images"))
+    }
+
+    fn why_empty(&self, options: &Options) -> Option<String> {
+        Some(holds_nothing(options))
     }
 }
 
@@ -237,10 +255,7 @@ fn unknown_columns(settings: &Settings, columns: &Schema) -> Vec<Complaint> {
         .chain(settings.id.iter().map(|column| ("id", column)))
         .chain(settings.images.iter().map(|column| ("images", column)));
     let available: Vec<_> = columns.keys().map(|column| format!("`{column}`")).collect();
-    let help = match available.is_empty() {
-        true => "the files have no columns: they are empty".to_owned(),
-        false => format!("the columns are {}", available.join(", ")),
-    };
+    let help = format!("the columns are {}", available.join(", "));
     named
         .filter(|(_, column)| !columns.contains_key(*column))
         .map(|(option, column)| Complaint {
@@ -249,6 +264,14 @@ fn unknown_columns(settings: &Settings, columns: &Schema) -> Vec<Complaint> {
             help: Some(help.clone()),
         })
         .collect()
+}
+
+/// What is said of files without columns.
+fn holds_nothing(options: &Options) -> String {
+    match options.values.get("path") {
+        Some(Json::String(path)) if !path.contains(['*', '?', '[']) => format!("`{path}` holds no rows"),
+        _ => "the files hold no rows".to_owned(),
+    }
 }
 
 /// The schema with the kinds that the option `kinds` gives.
@@ -286,6 +309,10 @@ fn identity_of(files: &[TableFile], images: &[String], node: &NodeInput<'_>) -> 
     let mut named = !images.is_empty();
     for file in files {
         for image in file.image_files(images)? {
+            // Of a device or a pipe there is no digest.
+            if std::fs::metadata(&image).is_ok_and(|image| !image.is_file()) {
+                return Err(StageError::failed(format!("cannot read the image `{}`: it is no file", image.display())));
+            }
             digest.part((node.digest_file)(&image)?.bytes());
             named = true;
         }

@@ -91,6 +91,14 @@ impl Kind for Write {
 fn complaints(settings: &Settings, schema: &Schema, format: WriteFormat) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     let fields = &settings.fields;
+    // The file's digest says next time whether it is still there.
+    if std::fs::metadata(&settings.path).is_ok_and(|there| !there.is_file()) {
+        complaints.push(Complaint {
+            option: Some("path".to_owned()),
+            message: format!("`{}` is no file", settings.path.display()),
+            help: Some("name a file; `ruminate export` also writes into pipes and devices".to_owned()),
+        });
+    }
     for (index, field) in fields.iter().enumerate() {
         if fields[..index].contains(field) {
             complaints.push(Complaint::about("fields", format!("`{field}` is named twice")));

@@ -1,5 +1,7 @@
 //! Images on their way in and out of tables: their format from their bytes, paths and `data:` URIs. Decodes no pixel.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -11,6 +13,25 @@ use crate::stage::Blobs;
 
 /// The media type of bytes whose format is not known.
 const UNKNOWN: &str = "application/octet-stream";
+
+/// The longest file that is taken for an image.
+const FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// The bytes of an image's file.
+///
+/// # Errors
+/// It cannot be read, or is longer than any image.
+pub fn read_image(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(std::io::Error::other(format!(
+            "it is longer than {} MiB, which no image is",
+            FILE_BYTES_MAX >> 20
+        )));
+    }
+    Ok(bytes)
+}
 
 /// Stores an image's bytes.
 pub(super) fn store(bytes: &[u8], blobs: &dyn Blobs) -> Result<Value, StageError> {
@@ -44,7 +65,7 @@ pub(super) fn load(table: &Path, text: &str, blobs: &dyn Blobs) -> Result<Value,
         Some(bytes) => bytes?,
         None => {
             let path = beside(table, text);
-            std::fs::read(&path).map_err(|error| format!("cannot read the image `{}`: {error}", path.display()))?
+            read_image(&path).map_err(|error| format!("cannot read the image `{}`: {error}", path.display()))?
         }
     };
     store(&bytes, blobs).map_err(|error| error.to_string())

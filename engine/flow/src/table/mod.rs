@@ -19,9 +19,11 @@ use crate::record::{Record, Schema};
 use crate::stage::Blobs;
 
 pub(crate) use guess::{as_kind, join};
+pub use image::read_image;
 #[cfg(test)]
 pub(crate) use rows::mark_of;
 pub use rows::{Column, Columns, Mark, ReadContext, Rows, TakeRows};
+pub use text::LINE_BYTES;
 pub use text_writer::write_jsonl;
 pub use writer::{Packing, WriteFormat, Writer};
 

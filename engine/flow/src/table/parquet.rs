@@ -313,7 +313,7 @@ fn image_structs(column: &StructArray, source: Images<'_>) -> Result<Vec<Value>,
             *value = Value::Null;
         } else if let (Value::Null, Some(Value::Text(name))) = (&*value, paths.get(row)) {
             let file = image::beside(source.table, name);
-            let bytes = std::fs::read(&file).map_err(|error| {
+            let bytes = image::read_image(&file).map_err(|error| {
                 let reason = format!(
                     "the image is given by its path only, and `{}` cannot be read: {error}; embed its bytes in the file \
                      (`datasets` does so on `push_to_hub`) or put it there",

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::StageError;
 
 /// A line longer than this is taken for a file of another format.
-const LINE_BYTES: usize = 1 << 30;
+pub const LINE_BYTES: usize = 1 << 30;
 /// The first block is small, so that a reader of a few rows is served at once; each is twice as large as the one before.
 const FIRST_BLOCK_BYTES: usize = 16 << 10;
 /// A block for rows whose images are read with them: images are large.

@@ -1,4 +1,4 @@
-//! Writes tables record by record, whole or not at all: to a temporary file beside, which gets the name at the end.
+//! Writes tables record by record, whole or not at all where that can be: see [`crate::target`].
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::StageError;
 use crate::record::{FieldKind, Record, Schema, Value};
 use crate::stage::Blobs;
+use crate::target::NewFile;
 
 use super::Format;
 use super::guess::Guess;
@@ -90,7 +91,7 @@ pub(super) struct WriteColumn {
 /// The same records give the same bytes, however they are handed over.
 pub struct Writer<'a> {
     path: PathBuf,
-    temporary: tempfile::NamedTempFile,
+    new: NewFile,
     format: WriteFormat,
     schema: Schema,
     fields: Option<Vec<String>>,
@@ -109,8 +110,8 @@ enum Body {
 }
 
 impl<'a> Writer<'a> {
-    /// Begins to write to a temporary file in the folder of `path`. `fields`: the fields to write, `id` among them or not;
-    /// by default all.
+    /// Begins to write to a temporary file beside `path`; what is no regular file is written as the rows come. `fields`: the
+    /// fields to write, `id` among them or not; by default all.
     ///
     /// # Errors
     /// The disk's.
@@ -121,14 +122,10 @@ impl<'a> Writer<'a> {
         fields: Option<&[String]>,
         blobs: &'a dyn Blobs,
     ) -> Result<Self, StageError> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".tmp-");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let temporary = builder.tempfile_in(folder_of(path)).map_err(StageError::io("write", path))?;
+        let new = NewFile::create(path).map_err(StageError::io("write", path))?;
         let mut writer = Self {
             path: path.to_owned(),
-            temporary,
+            new,
             format,
             schema: schema.clone(),
             fields: fields.map(<[String]>::to_vec),
@@ -184,10 +181,7 @@ impl<'a> Writer<'a> {
             Some(Body::Parquet { out, .. }) => out.finish(self.blobs)?,
             None => {}
         }
-        self.temporary.as_file().sync_all().map_err(failed)?;
-        self.temporary.persist(&self.path).map_err(|error| StageError::io("write", &self.path)(error.error))?;
-        // The name is on the disk once the folder is. Not every system syncs folders: the file is whole either way.
-        let _ = File::open(folder_of(&self.path)).and_then(|folder| folder.sync_all());
+        self.new.finish().map_err(StageError::io("write", &self.path))?;
         Ok(self.records)
     }
 
@@ -291,7 +285,7 @@ impl<'a> Writer<'a> {
     }
 
     fn file(&self) -> Result<File, StageError> {
-        self.temporary.as_file().try_clone().map_err(StageError::io("write", &self.path))
+        self.new.file().try_clone().map_err(StageError::io("write", &self.path))
     }
 
     fn csv_error(&self, error: csv::Error) -> StageError {
@@ -304,10 +298,6 @@ fn write_error(path: &Path, error: csv::Error) -> StageError {
         csv::ErrorKind::Io(error) => StageError::io("write", path)(error),
         other => StageError::failed(format!("cannot write `{}`: {other:?}", path.display())),
     }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The value of a record's field, null if it has none.

@@ -8,7 +8,7 @@ use ruminate_flow::model::Model as ModelAtRest;
 use ruminate_flow::stage::StageContext;
 
 use super::prompting::Prompting;
-use super::stage_error;
+use super::{model_error, stage_error};
 use crate::chat::Processor;
 use crate::device;
 use crate::model::Model;
@@ -59,9 +59,10 @@ impl Loaded {
         let requested = || context.cancel.requested();
         let files = ModelFiles { files: model.files.clone(), init: model.init_seed };
         let device = device::parse(context.device).map_err(stage_error)?;
+        let failed = |error| model_error(model, error);
         Ok(Self {
-            model: Model::load_until(&files, &device, storage, Stop::when(&requested)).map_err(stage_error)?,
-            processor: prompting.bound(Processor::load(&files).map_err(stage_error)?),
+            model: Model::load_until(&files, &device, storage, Stop::when(&requested)).map_err(failed)?,
+            processor: prompting.bound(Processor::load(&files).map_err(failed)?),
             files,
         })
     }

@@ -49,12 +49,7 @@ pub fn load(
         let parameters = specs(&config).into_iter().map(draw).collect::<Result<_>>()?;
         return Ok((config, parameters));
     }
-    let mut opened = Vec::new();
-    for name in weight_files(files)? {
-        stop.check()?;
-        let path = files.files.get(&name).ok_or_else(|| no_weights(files))?;
-        opened.push(WeightFile::open(&name, path)?);
-    }
+    let opened = open(files, stop)?;
     let mut found = Found::of(&opened)?;
     if config.text.tied {
         config.text.tied = found.tie()?;
@@ -77,6 +72,40 @@ pub fn load(
     };
     let parameters = specs.into_iter().map(parameter).collect::<Result<_>>()?;
     Ok((config, parameters))
+}
+
+/// Checks what can be known of saved weights without reading them: every file is there, has a header that describes tensors
+/// which fill it, and all together they are those of the model of `config`.
+///
+/// # Errors
+/// As [`load`].
+pub fn check_files(files: &ModelFiles, config: &ModelConfig) -> Result<()> {
+    let opened = open(files, Stop::NEVER)?;
+    let mut found = Found::of(&opened)?;
+    let mut config = config.clone();
+    if config.text.tied
+        && let Some(head) = found.places.get(HEAD).copied()
+    {
+        if found.places.contains_key(EMBEDDING) {
+            // Only their values tell whether they are tied: both must fit.
+            config.text.tied = false;
+        } else {
+            found.places.remove(HEAD);
+            found.places.insert(EMBEDDING.to_owned(), head);
+        }
+    }
+    found.check(&specs(&config), &config)
+}
+
+/// Opens every file that holds weights.
+fn open(files: &ModelFiles, stop: Stop<'_>) -> Result<Vec<WeightFile>> {
+    let mut opened = Vec::new();
+    for name in weight_files(files)? {
+        stop.check()?;
+        let path = files.files.get(&name).ok_or_else(|| no_weights(files))?;
+        opened.push(WeightFile::open(&name, path)?);
+    }
+    Ok(opened)
 }
 
 /// The files that hold weights: the single one, or those of the index.

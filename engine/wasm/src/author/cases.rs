@@ -1,8 +1,10 @@
 //! The cases of a plugin: rows in, the answers that are expected, and what differs. It does not know how that is shown.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ruminate_flow::target::NewFile;
 use serde_json::{Map, Value as Json};
 use similar::{ChangeTag, TextDiff};
 
@@ -113,15 +115,9 @@ impl Outcome {
     pub fn accept(&self) -> Result<(), AuthorError> {
         let parent = self.file.parent().unwrap_or(Path::new("."));
         let unwritable = || AuthorError::unwritable(&self.file);
-        let file = tempfile::Builder::new().prefix(".case-").tempfile_in(parent).map_err(unwritable())?;
-        std::fs::write(file.path(), &self.actual).map_err(unwritable())?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::Permissions::from_mode(0o644);
-            file.as_file().set_permissions(mode).map_err(unwritable())?;
-        }
-        file.persist(&self.file).map_err(|error| unwritable()(error.error))?;
+        let new = NewFile::create(&self.file).map_err(unwritable())?;
+        let written = new.file().write_all(self.actual.as_bytes());
+        written.and_then(|()| new.finish()).map_err(unwritable())?;
         // Of the two files only one can say what is expected.
         let other = if self.file.ends_with(EXPECTED) { REFUSAL } else { EXPECTED };
         let other = parent.join(other);

@@ -6,8 +6,11 @@ mod js;
 mod python;
 mod rust;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use ruminate_flow::target::NewFile;
 
 use super::component;
 use super::error::AuthorError;
@@ -70,7 +73,7 @@ pub fn build(project: &Project, output: Option<&Path>, note: &dyn Fn(&str)) -> R
     })
 }
 
-/// Checks a component beside its place and moves it there. Also tells whether the file had these bytes before: then it is left
+/// Checks a component and writes it, whole or not at all. Also tells whether the file had these bytes before: then it is left
 /// alone.
 fn put(project: &Project, path: &Path, bytes: &[u8]) -> Result<(Description, bool), AuthorError> {
     let parent = match path.parent() {
@@ -78,11 +81,11 @@ fn put(project: &Project, path: &Path, bytes: &[u8]) -> Result<(Description, boo
         _ => Path::new("."),
     };
     std::fs::create_dir_all(parent).map_err(AuthorError::unwritable(parent))?;
-    let file = tempfile::Builder::new().prefix(".plugin-").suffix(".wasm").tempfile_in(parent);
-    let file = file.map_err(AuthorError::unwritable(parent))?;
-    std::fs::write(file.path(), bytes).map_err(AuthorError::unwritable(path))?;
+    let trial = tempfile::Builder::new().suffix(".wasm").tempfile();
+    let trial = trial.map_err(AuthorError::unwritable(&std::env::temp_dir()))?;
+    std::fs::write(trial.path(), bytes).map_err(AuthorError::unwritable(trial.path()))?;
     let nothing = serde_json::json!({});
-    let description = ready::inspect(file.path(), &nothing)
+    let description = ready::inspect(trial.path(), &nothing)
         .map_err(|error| AuthorError::Build(format!("`{}` was compiled, but {error}", project.name)))?
         .description;
     if description.world != project.kind {
@@ -93,26 +96,12 @@ fn put(project: &Project, path: &Path, bytes: &[u8]) -> Result<(Description, boo
             project.kind.name()
         )));
     }
-    let unchanged = std::fs::read(path).is_ok_and(|old| old == bytes);
+    let unchanged = path.is_file() && std::fs::read(path).is_ok_and(|old| old == bytes);
     if !unchanged {
-        let (file, temporary) = file.into_parts();
-        file.sync_all().map_err(AuthorError::unwritable(path))?;
-        // Temporary files are for their owner alone; a component is as readable as any other file.
-        share(&file).map_err(AuthorError::unwritable(path))?;
-        temporary.persist(path).map_err(|error| AuthorError::unwritable(path)(error.error))?;
+        let new = NewFile::create(path).map_err(AuthorError::unwritable(path))?;
+        new.file().write_all(bytes).and_then(|()| new.finish()).map_err(AuthorError::unwritable(path))?;
     }
     Ok((description, unchanged))
-}
-
-#[cfg(unix)]
-fn share(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn share(_file: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// The component that wraps the core module which a compiler made.
