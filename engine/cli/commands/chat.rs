@@ -124,7 +124,7 @@ impl<'a> Conversation<'a> {
     fn turn(&mut self, text: &str) -> Result<Ending, Failure> {
         let mut content = std::mem::take(&mut self.images);
         content.push(Part::Text(text.to_owned()));
-        self.messages.push(Message { role: "user".to_owned(), content });
+        self.messages.push(Message::new("user", content));
         let prompt = self.processor.encode(&self.messages, true).map_err(input)?;
         let (generation, ending) = self.answer(&prompt)?;
         let completion = self.processor.decode(&generation.tokens).map_err(input)?;
