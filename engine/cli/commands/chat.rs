@@ -149,7 +149,7 @@ impl<'a> Conversation<'a> {
     fn turn(&mut self, text: &str) -> Result<Ending, Failure> {
         let mut content = self.images.clone();
         content.push(Part::Text(text.to_owned()));
-        self.messages.push(Message { role: "user".to_owned(), content });
+        self.messages.push(Message::new("user", content));
         let outcome = self.reply();
         match outcome {
             Ok(_) => self.images.clear(),

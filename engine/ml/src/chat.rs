@@ -1,7 +1,13 @@
 //! Chats to token ids: the model's chat template, its tokenizer, and its image processor together. One `<|image_pad|>`
 //! of the template becomes as many as the image has features; one that a message's text writes out stays text.
 
+mod json;
+mod messages;
+mod python;
+mod rewrite;
 mod template;
+#[cfg(test)]
+mod template_tests;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +18,7 @@ use self::template::Template;
 use crate::config::{CONFIG_FILE, ModelConfig};
 use crate::image::ImageProcessor;
 use crate::tokenizer::Tokenizer;
-use crate::types::{Example, ImagePatches, Message, ModelFiles, Part, Prompt};
+use crate::types::{Content, Example, ImagePatches, Message, ModelFiles, Part, Prompt};
 use crate::{Error, Result};
 
 /// Everything that turns a chat into a model's input.
@@ -159,11 +165,7 @@ impl Processor {
     }
 
     fn process_images(&self, messages: &[Message]) -> Result<Vec<Arc<ImagePatches>>> {
-        let parts = messages.iter().flat_map(|message| &message.content);
-        let files = parts.filter_map(|part| match part {
-            Part::Image(file) => Some(file),
-            Part::Text(_) => None,
-        });
+        let files = messages.iter().flat_map(Message::images);
         files.map(|file| self.process_image(file).map(Arc::new)).collect()
     }
 
@@ -220,8 +222,12 @@ impl Processor {
         let written = tokens.iter().filter(|token| **token == settings.token).count();
         if written != images.len() {
             return Err(Error::chat(format!(
-                "the chat template wrote {written} image tokens for {} images: expected one for each",
-                images.len()
+                "`{}` wrote the image token `{}` {written} times for {} images: expected one for each; `{CONFIG_FILE}` says \
+                 which token that is (`image_token_id` {})",
+                self.template.place(),
+                settings.token_text,
+                images.len(),
+                settings.token
             )));
         }
         let mut images = images.iter().map(|image| image.patches() / settings.merge_unit);
@@ -239,7 +245,11 @@ impl Processor {
             // A generation prompt may write more than the header, such as an opened `<think>`, with which the content may
             // begin, too: what both write before any content is the header.
             let mut other = messages[..=index].to_vec();
-            other[index].content = vec![Part::Text('\u{FDEF}'.to_string())];
+            let text = '\u{FDEF}'.to_string();
+            other[index].content = match other[index].content {
+                Content::Parts(_) => Content::Parts(vec![Part::Text(text)]),
+                _ => Content::Text(text),
+            };
             let other = self.template.render(&other, false, self.guarded())?;
             let start = common_prefix(&prompt.text, &other.text);
             if !full.starts_with(&through) || start < before.len() || through.get(..start) != other.text.get(..start) {

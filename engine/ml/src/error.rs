@@ -114,32 +114,32 @@ pub enum Error {
 impl Error {
     /// A model file that cannot be used.
     pub fn model_file(file: impl Into<String>, message: impl Into<String>) -> Self {
-        Error::ModelFile { file: file.into(), message: message.into() }
+        Error::ModelFile { file: shown(file), message: shown(message) }
     }
 
     /// Weights that do not fit.
     pub fn weights(message: impl Into<String>) -> Self {
-        Error::Weights { message: message.into() }
+        Error::Weights { message: shown(message) }
     }
 
     /// An image that cannot be used.
     pub fn image(message: impl Into<String>) -> Self {
-        Error::Image { message: message.into() }
+        Error::Image { message: shown(message) }
     }
 
     /// A tokenizer failure.
     pub fn tokenizer(message: impl Into<String>) -> Self {
-        Error::Tokenizer { message: message.into() }
+        Error::Tokenizer { message: shown(message) }
     }
 
     /// A chat template failure.
     pub fn chat(message: impl Into<String>) -> Self {
-        Error::Chat { message: message.into() }
+        Error::Chat { message: shown(message) }
     }
 
     /// A batch that the model cannot take.
     pub fn input(message: impl Into<String>) -> Self {
-        Error::Input { message: message.into() }
+        Error::Input { message: shown(message) }
     }
 
     /// A device that this build does not have.
@@ -159,7 +159,7 @@ impl Error {
 
     /// A saved training state that does not fit.
     pub fn state(message: impl Into<String>) -> Self {
-        Error::State { message: message.into() }
+        Error::State { message: shown(message) }
     }
 
     /// A file that could not be read.
@@ -170,5 +170,33 @@ impl Error {
     /// A file that could not be written.
     pub fn write(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Error::Write { path: path.into(), source }
+    }
+}
+
+/// A text for an error, in which a checkpoint's own words may stand: what would steer a terminal is written out.
+fn shown(text: impl Into<String>) -> String {
+    let text = text.into();
+    // Control characters, and those that turn the direction of writing.
+    let steers = |character: char| {
+        (character.is_control() && character != '\n')
+            || matches!(character, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return text;
+    }
+    let escape = |character: char| {
+        if steers(character) { character.escape_default().collect() } else { String::from(character) }
+    };
+    text.chars().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_written_out() {
+        let error = Error::chat("a\u{1b}[2Jb\u{7}\u{9b}\u{202e}\té\nc");
+        assert_eq!(error.to_string(), "chat: a\\u{1b}[2Jb\\u{7}\\u{9b}\\u{202e}\\té\nc");
     }
 }

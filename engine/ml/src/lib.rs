@@ -10,6 +10,7 @@ pub mod generate;
 pub mod image;
 pub mod logits;
 pub mod model;
+mod panics;
 pub mod stages;
 pub mod stop;
 pub mod text_stream;

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use crate::chat::Processor;
 use crate::model::{Model, Padding, Sequence};
 use crate::stop::Stop;
-use crate::types::{Message, ModelFiles, Part};
+use crate::types::{Content, Message, ModelFiles, Part};
 use crate::weights::Storage;
 use crate::{Error, Result};
 
@@ -77,7 +77,8 @@ fn name_image(error: Error, messages: &[Message], processor: &Processor) -> Erro
         return error;
     }
     for (index, message) in messages.iter().enumerate() {
-        for (part_index, part) in message.content.iter().enumerate() {
+        let Content::Parts(parts) = &message.content else { continue };
+        for (part_index, part) in parts.iter().enumerate() {
             let Part::Image(file) = part else { continue };
             if let Err(Error::Image { message }) = processor.process_image(file) {
                 return Error::image(format!("part {part_index} of message {index}: {message}"));

@@ -1,9 +1,16 @@
 //! Text to token ids and back, by a model's `tokenizer.json`. Knows nothing of chats and images.
 
+mod checks;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use serde_json::Value;
+use tokenizers::ModelWrapper;
 
+use self::checks::Declared;
+use crate::panics::caught;
 use crate::types::ModelFiles;
 use crate::{Error, Result};
 
@@ -15,6 +22,8 @@ pub const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// How errors name `tokenizer.json`.
+    file: String,
     end_of_turn: u32,
     stop_tokens: Vec<u32>,
 }
@@ -27,8 +36,8 @@ impl Tokenizer {
     /// When a file is missing or unusable, or no token ends a sequence.
     pub fn load(files: &ModelFiles, eos_tokens: &[u32]) -> Result<Self> {
         let bytes = files.require(TOKENIZER_FILE, "the tokenizer")?;
-        let inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|error| Error::model_file(TOKENIZER_FILE, format!("expected a fast tokenizer: {error}")))?;
+        let file = files.place(TOKENIZER_FILE);
+        let inner = read(&bytes).map_err(|message| Error::model_file(&*file, message))?;
         let settings = files.read_json(TOKENIZER_CONFIG_FILE)?.unwrap_or(Value::Null);
         let named = |name: &str| {
             let token = settings.get(name)?;
@@ -49,7 +58,7 @@ impl Tokenizer {
                 stop_tokens.push(token);
             }
         }
-        Ok(Tokenizer { inner, end_of_turn, stop_tokens })
+        Ok(Tokenizer { inner, file, end_of_turn, stop_tokens })
     }
 
     /// The ids of a text; special tokens written out in it become their ids, and none are added.
@@ -57,7 +66,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's model fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|error| Error::tokenizer(error.to_string()))?;
+        let encoding = self.guarded(|inner| inner.encode_fast(text, false))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -67,7 +76,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_places(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
-        let encoding = self.inner.encode(text, false).map_err(|error| Error::tokenizer(error.to_string()))?;
+        let encoding = self.guarded(|inner| inner.encode(text, false))?;
         let places = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
         Ok(encoding.get_ids().iter().copied().zip(places).collect())
     }
@@ -77,7 +86,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's decoder fails.
     pub fn decode(&self, tokens: &[u32], skip_special_tokens: bool) -> Result<String> {
-        self.inner.decode(tokens, skip_special_tokens).map_err(|error| Error::tokenizer(error.to_string()))
+        self.guarded(|inner| inner.decode(tokens, skip_special_tokens))
     }
 
     /// The id of a token's exact text.
@@ -99,4 +108,51 @@ impl Tokenizer {
     pub fn stop_tokens(&self) -> &[u32] {
         &self.stop_tokens
     }
+
+    /// Calls the library, whose failures and panics become errors: it trusts `tokenizer.json`.
+    fn guarded<T>(&self, work: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T>) -> Result<T> {
+        let failed = |reason: String| {
+            Error::tokenizer(format!(
+                "`{}` cannot be used on this text: {reason}; expected a fast tokenizer",
+                self.file
+            ))
+        };
+        match caught(|| work(&self.inner)) {
+            Ok(outcome) => outcome.map_err(|error| failed(error.to_string())),
+            Err(panic) => Err(failed(panic)),
+        }
+    }
+}
+
+/// The library's tokenizer, set up so that the ids of a text are its own alone.
+fn read(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
+    let declared = Declared::read(bytes)?;
+    let unusable = |reason: String| format!("expected a fast tokenizer: {reason}");
+    let mut inner = caught(|| tokenizers::Tokenizer::from_bytes(bytes))
+        .map_err(unusable)?
+        .map_err(|error| unusable(error.to_string()))?;
+    // Cutting and filling up are for batches; chats get neither, as in transformers.
+    inner.with_padding(None);
+    inner.with_truncation(None).map_err(|error| unusable(error.to_string()))?;
+    // Dropout is for the training of tokenizers.
+    if let ModelWrapper::BPE(model) = inner.get_model()
+        && model.dropout.is_some()
+    {
+        let mut model = model.clone();
+        model.dropout = None;
+        inner.with_model(model);
+    }
+    for (content, id) in declared.added_tokens() {
+        match inner.token_to_id(content) {
+            Some(got) if u64::from(got) == id => {}
+            got => {
+                let got = got.map_or("none".to_owned(), |got| got.to_string());
+                return Err(format!(
+                    "`added_tokens` gives `{content}` the id {id}, but loaded it has {got}: expected the ids of the \
+                     vocabulary, and after those ids that go on without a gap in the order of the list"
+                ));
+            }
+        }
+    }
+    Ok(inner)
 }

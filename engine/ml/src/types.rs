@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Error, Result};
 
@@ -13,8 +13,24 @@ use crate::{Error, Result};
 pub struct Message {
     /// `system`, `user`, `assistant`, or another role that the chat template knows.
     pub role: String,
+    /// What is said.
+    pub content: Content,
+    /// The message's other fields (`tool_calls`, `reasoning_content`, ...), which templates may read. Where `role` and
+    /// `content` stand among them, their values are in the fields above.
+    pub fields: Map<String, Value>,
+}
+
+/// What a message says. Templates may treat a text and a list of one text differently, so both are kept as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// No such field, as in some messages that call tools.
+    Absent,
+    /// `null`, as in some messages that call tools.
+    Null,
+    /// Plain text.
+    Text(String),
     /// Text and images in reading order.
-    pub content: Vec<Part>,
+    Parts(Vec<Part>),
 }
 
 /// A piece of a message.
@@ -27,9 +43,34 @@ pub enum Part {
 }
 
 impl Message {
-    /// A message of one text part.
+    /// A message of plain text.
     pub fn text(role: impl Into<String>, text: impl Into<String>) -> Self {
-        Message { role: role.into(), content: vec![Part::Text(text.into())] }
+        Message { role: role.into(), content: Content::Text(text.into()), fields: Map::new() }
+    }
+
+    /// A message of parts; without images it is plain text.
+    pub fn new(role: impl Into<String>, parts: Vec<Part>) -> Self {
+        let text = |part: &Part| match part {
+            Part::Text(text) => Some(text.clone()),
+            Part::Image(_) => None,
+        };
+        let content = match parts.iter().map(text).collect::<Option<String>>() {
+            Some(text) => Content::Text(text),
+            None => Content::Parts(parts),
+        };
+        Message { role: role.into(), content, fields: Map::new() }
+    }
+
+    /// The image files of the message in reading order.
+    pub fn images(&self) -> impl Iterator<Item = &Arc<[u8]>> {
+        let parts = match &self.content {
+            Content::Parts(parts) => parts.as_slice(),
+            _ => &[],
+        };
+        parts.iter().filter_map(|part| match part {
+            Part::Image(file) => Some(file),
+            Part::Text(_) => None,
+        })
     }
 
     /// Reads an array of chat messages in the OpenAI form. `load` turns the `url` of an `image_url` part (a path or a
@@ -49,26 +90,33 @@ impl Message {
             .get("role")
             .and_then(Value::as_str)
             .ok_or_else(|| Error::chat(format!("message {index} has no text field `role`")))?;
+        let mut fields = message.as_object().cloned().unwrap_or_default();
+        // A message without content says something only by its other fields.
+        let says_more = fields.iter().any(|(name, value)| name != "role" && name != "content" && !value.is_null());
         let content = match message.get("content") {
-            Some(Value::String(text)) => vec![Part::Text(text.clone())],
-            Some(Value::Array(parts)) => parts
-                .iter()
-                .enumerate()
-                .map(|(part_index, part)| {
-                    let part = Part::from_json(part, load).map_err(|error| in_part(&error, part_index, index))?;
-                    part.ok_or_else(|| {
-                        Error::chat(format!(
-                            "part {part_index} of message {index}: expected `{{\"type\": \"text\", \"text\": ...}}` or \
-                             `{{\"type\": \"image_url\", \"image_url\": {{\"url\": ...}}}}`"
-                        ))
-                    })
-                })
-                .collect::<Result<_>>()?,
+            Some(Value::String(text)) => Content::Text(text.clone()),
+            Some(Value::Array(parts)) => Content::Parts(
+                parts
+                    .iter()
+                    .enumerate()
+                    .map(|(part, value)| Part::one_from_json(index, part, value, load))
+                    .collect::<Result<_>>()?,
+            ),
+            Some(Value::Null) if says_more => Content::Null,
+            None if says_more => Content::Absent,
             _ => {
-                return Err(Error::chat(format!("message {index}: expected `content` as a text or an array of parts")));
+                return Err(Error::chat(format!(
+                    "message {index}: expected `content` as a text or an array of parts, or another field beside `role`, \
+                     such as `tool_calls`"
+                )));
             }
         };
-        Ok(Message { role: role.to_owned(), content })
+        for name in ["role", "content"] {
+            if let Some(value) = fields.get_mut(name) {
+                *value = Value::Null;
+            }
+        }
+        Ok(Message { role: role.to_owned(), content, fields })
     }
 }
 
@@ -82,6 +130,21 @@ fn in_part(error: &Error, part: usize, message: usize) -> Error {
 }
 
 impl Part {
+    fn one_from_json(
+        message: usize,
+        index: usize,
+        part: &Value,
+        load: &mut dyn FnMut(&str) -> Result<Vec<u8>>,
+    ) -> Result<Part> {
+        let part = Part::from_json(part, load).map_err(|error| in_part(&error, index, message))?;
+        part.ok_or_else(|| {
+            Error::chat(format!(
+                "part {index} of message {message}: expected `{{\"type\": \"text\", \"text\": ...}}` or \
+                 `{{\"type\": \"image_url\", \"image_url\": {{\"url\": ...}}}}`"
+            ))
+        })
+    }
+
     fn from_json(part: &Value, load: &mut dyn FnMut(&str) -> Result<Vec<u8>>) -> Result<Option<Part>> {
         let url = match part.get("type").and_then(Value::as_str) {
             Some("text") => {
@@ -199,6 +262,14 @@ impl ModelFiles {
     pub fn with_init(mut self, seed: u64) -> Self {
         self.init = Some(seed);
         self
+    }
+
+    /// How errors name a file: by its path where that ends in the file's name. In the content-addressed store it does not.
+    pub fn place(&self, name: &str) -> String {
+        match self.files.get(name) {
+            Some(path) if path.file_name().is_some_and(|last| last == name) => path.display().to_string(),
+            _ => name.to_owned(),
+        }
     }
 
     /// The bytes of a file, or nothing when the model has no such file.

@@ -1,29 +1,44 @@
-//! A model's chat template: messages to the text that the tokenizer takes, set up as transformers does it. Knows nothing of
-//! token ids and image files.
+//! A model's chat template: messages to the text that the tokenizer takes, set up as transformers does it. A template is a
+//! program of strangers: its size, its work, what it writes and how deep its values go are bounded. Knows nothing of token
+//! ids and image files.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
+use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, ErrorKind, State};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::messages::Chat;
+use super::python::{self, Outcome, is_dictionary, refusal};
+use super::rewrite::{LEARNED, STORED, rewrite};
+use crate::panics::caught;
 use crate::tokenizer::TOKENIZER_CONFIG_FILE;
-use crate::types::{Message, ModelFiles, Part};
+use crate::types::{Message, ModelFiles};
 use crate::{Error, Result};
 
 const NAME: &str = "chat";
 const TEMPLATE_FILE: &str = "chat_template.jinja";
 /// The variable that holds the marks of learned text during a rendering.
 const MARKS: &str = "ruminate_marks";
-/// Unicode's noncharacters: no text has a use for them.
-const NONCHARACTERS: std::ops::RangeInclusive<char> = '\u{FDD0}'..='\u{FDEF}';
+/// Levels of lists and dictionaries in a value that a namespace holds at most. Only namespaces outlive a turn of a loop, so
+/// without them no value goes deeper than the template's text.
+const MOST_STORED_LEVELS: usize = 64;
+/// Stack for parsing and rendering, only what is used of it is memory: values, macros and expressions, whose depths are
+/// bounded, need less.
+const STACK_BYTES: usize = 128 << 20;
+/// Bytes of text that a template may write beside four times what the messages have.
+const MOST_WRITTEN: usize = 8 << 20;
 
 /// A parsed chat template.
 #[derive(Debug)]
 pub(super) struct Template {
     environment: Environment<'static>,
+    /// How errors name the file that holds it.
+    place: String,
+    source: String,
     /// `bos_token` and its like, which templates may write.
     special_tokens: BTreeMap<String, String>,
     /// Whether the template itself says what is learned, by `{% generation %}`.
@@ -48,112 +63,192 @@ impl Template {
     /// When there is none, or it cannot be parsed.
     pub(super) fn load(files: &ModelFiles) -> Result<Self> {
         let (file, source) = template_source(files)?;
+        let place = files.place(file);
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| Error::chat(error.to_string()))?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> std::result::Result<String, minijinja::Error> {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
-        environment.add_filter("ruminate_learned", mark_learned);
-        let (source, marks_learned) = replace_generation(&source);
-        environment
-            .add_template_owned(NAME, source)
-            .map_err(|error| Error::model_file(file, format!("the chat template cannot be parsed: {error:#}")))?;
-        Ok(Template { environment, special_tokens: special_tokens(files)?, marks_learned })
+        let syntax = syntax.map_err(|error| Error::chat(error.to_string()))?;
+        environment.set_syntax(syntax.clone());
+        python::register(&mut environment);
+        environment.add_filter(LEARNED, mark_learned);
+        environment.add_filter(STORED, stored);
+        let rewritten = rewrite(&source, &syntax).map_err(|message| Error::model_file(&*place, message))?;
+        let parsed = on_a_deep_stack(|| {
+            environment.add_template_owned(NAME, rewritten.source.clone()).map_err(|error| reason(&error))?;
+            Ok(environment)
+        });
+        let environment = parsed.map_err(|reason| {
+            let message =
+                format!("the chat template cannot be parsed: {reason}; expected Jinja as transformers takes it");
+            Error::model_file(&*place, message)
+        })?;
+        let special_tokens = special_tokens(files)?;
+        Ok(Template {
+            environment,
+            place,
+            source: rewritten.source,
+            special_tokens,
+            marks_learned: rewritten.marks_learned,
+        })
+    }
+
+    /// How errors name the file that holds the template.
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     /// The chat as text. `guarded` is a text that means more to the tokenizer than its characters; see [`Rendered`].
     ///
     /// # Errors
-    /// When the template refuses the messages.
+    /// When the template refuses the messages, or does or writes more than any chat needs.
     pub(super) fn render(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
         guarded: Option<&str>,
     ) -> Result<Rendered> {
-        let [mark, start, end] = marks(messages)?;
-        let messages: Vec<Value> = messages.iter().map(|message| template_form(message, guarded, mark)).collect();
+        let chat = Chat::new(messages, guarded, &self.source)?;
+        let (mark, [start, end]) = (chat.mark, chat.learned);
+        let text = on_a_deep_stack(|| self.write(chat, add_generation_prompt));
+        let text =
+            text.map_err(|reason| Error::chat(format!("`{}` cannot write the messages: {reason}", self.place)))?;
+        if !self.marks_learned {
+            return Ok(Rendered { text, mark, learned: None });
+        }
+        let (text, learned) = take_marks(&text, start, end);
+        Ok(Rendered { text, mark, learned: Some(learned) })
+    }
+
+    /// The text, with marks around what is learned.
+    fn write(&self, chat: Chat, add_generation_prompt: bool) -> std::result::Result<String, String> {
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(fuel(&chat)));
+        let mut out = Bounded { bytes: Vec::new(), most: MOST_WRITTEN.saturating_add(chat.bytes.saturating_mul(4)) };
         let mut variables: BTreeMap<&str, minijinja::Value> =
             self.special_tokens.iter().map(|(name, text)| (name.as_str(), text.as_str().into())).collect();
-        variables.insert("messages", minijinja::Value::from(Serde(messages)));
+        variables.insert(MARKS, String::from_iter(chat.learned).into());
+        variables.insert("messages", minijinja::Value::from(Serde(chat.messages)));
         variables.insert("add_generation_prompt", add_generation_prompt.into());
         variables.insert("tools", ().into());
         variables.insert("documents", ().into());
-        variables.insert(MARKS, String::from_iter([start, end]).into());
-        let failed = |error: minijinja::Error| Error::chat(format!("the chat template failed: {error:#}"));
-        let marked = self.environment.get_template(NAME).and_then(|template| template.render(variables));
-        let marked = marked.map_err(failed)?;
-        if !self.marks_learned {
-            return Ok(Rendered { text: marked, mark, learned: None });
-        }
-        let (text, learned) = take_marks(&marked, start, end);
-        Ok(Rendered { text, mark, learned: Some(learned) })
+        let template = environment.get_template(NAME).map_err(|error| reason(&error))?;
+        let rendered = template.render_captured_to(variables, &mut out).map(drop);
+        rendered.map_err(|error| match error.kind() {
+            ErrorKind::WriteFailure => format!("it writes more than {} MiB, expected a chat's text", out.most >> 20),
+            ErrorKind::OutOfFuel => format!(
+                "{}it does more work than any chat of this length needs: expected a template whose loops end",
+                line(&error)
+            ),
+            _ => format!("{}; change the messages or the template", reason(&error)),
+        })?;
+        String::from_utf8(out.bytes).map_err(|error| error.to_string())
     }
 }
 
-/// Three characters that occur in no message.
-fn marks(messages: &[Message]) -> Result<[char; 3]> {
-    let used = |mark: &char| {
-        let mut parts = messages.iter().flat_map(|message| &message.content);
-        parts.any(|part| matches!(part, Part::Text(text) if text.contains(*mark)))
-    };
-    let free: Vec<char> = NONCHARACTERS.filter(|mark| !used(mark)).take(3).collect();
-    <[char; 3]>::try_from(free)
-        .map_err(|_| Error::chat("the messages hold nearly every character from U+FDD0 to U+FDEF: expected text"))
+/// What a template may do: far more than one that looks at each message for each other, and writes each several times.
+fn fuel(chat: &Chat) -> u64 {
+    let (messages, bytes) = (chat.messages.len() as u64, chat.bytes as u64);
+    let pairs = messages.saturating_mul(messages).saturating_mul(200);
+    2_000_000_u64.saturating_add(pairs).saturating_add(bytes.saturating_mul(20))
 }
 
-/// A message as templates expect it: plain text where there are no images, a list of parts where there are.
-fn template_form(message: &Message, guarded: Option<&str>, mark: char) -> Value {
-    // Neighbouring texts are joined first, so that guarded text cannot be put together from two.
-    let mut parts: Vec<Option<String>> = Vec::new();
-    for part in &message.content {
-        match (part, parts.last_mut()) {
-            (Part::Text(text), Some(Some(before))) => before.push_str(text),
-            (Part::Text(text), _) => parts.push(Some(text.clone())),
-            (Part::Image(_), _) => parts.push(None),
-        }
-    }
-    let guard = |text: String| match guarded {
-        Some(guarded) if text.contains(guarded) => text.replace(guarded, mark.encode_utf8(&mut [0; 4])),
-        _ => text,
-    };
-    let content = if parts.iter().all(Option::is_some) {
-        Value::String(guard(parts.into_iter().flatten().collect()))
-    } else {
-        let part = |part| match part {
-            Some(text) => json!({"type": "text", "text": guard(text)}),
-            None => json!({"type": "image"}),
-        };
-        Value::Array(parts.into_iter().map(part).collect())
-    };
-    json!({"role": message.role, "content": content})
+/// A text that grows to a bound.
+struct Bounded {
+    bytes: Vec<u8>,
+    most: usize,
 }
 
-/// Makes `{% generation %}` a filter block, which encloses what it marks between two characters.
-fn replace_generation(source: &str) -> (String, bool) {
-    let mut replaced = String::with_capacity(source.len());
-    let mut found = false;
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else { break };
-        let tag = &rest[start..start + length + 2];
-        let inner = tag[2..tag.len() - 2].trim_matches(['-', '+']).trim();
-        replaced.push_str(&rest[..start]);
-        match inner {
-            "generation" => replaced.push_str(&tag.replace("generation", "filter ruminate_learned")),
-            "endgeneration" => replaced.push_str(&tag.replace("endgeneration", "endfilter")),
-            _ => replaced.push_str(tag),
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.most - self.bytes.len() {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
-        found |= inner == "generation";
-        rest = &rest[start + length + 2..];
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
-    replaced.push_str(rest);
-    (replaced, found)
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Does work whose depth a stranger's template decides, within bounds. A panic becomes an error.
+fn on_a_deep_stack<T: Send>(
+    work: impl FnOnce() -> std::result::Result<T, String> + Send,
+) -> std::result::Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("chat-template".to_owned()).stack_size(STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, || caught(work));
+        let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?
+    })
+}
+
+/// What went wrong in a template and where, in one line of a bounded length.
+fn reason(error: &minijinja::Error) -> String {
+    const LONGEST: usize = 600;
+    let mut text = line(error);
+    let own = |error: &minijinja::Error| match error.detail() {
+        Some(detail) if error.kind() == ErrorKind::InvalidOperation => detail.to_owned(),
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    };
+    text.push_str(&own(error));
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        let inner_text = inner.downcast_ref::<minijinja::Error>().map_or_else(|| inner.to_string(), own);
+        text.push_str(": ");
+        text.push_str(&inner_text);
+        source = inner.source();
+    }
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+fn line(error: &minijinja::Error) -> String {
+    error.line().map_or_else(String::new, |line| format!("line {line}: "))
+}
+
+/// A value on its way into a namespace: as it is, or refused where it could grow deeper with each turn of a loop, or hold
+/// itself. Printing, comparing and freeing such a value would overflow the stack.
+fn stored(state: &State<'_, '_>, value: minijinja::Value) -> Outcome<minijinja::Value> {
+    let mut visited = 0;
+    let value = match value.kind() {
+        // What is computed when it is looked at would hold on to what it is computed from.
+        ValueKind::Iterable => {
+            let mut items = Vec::new();
+            for item in value.try_iter()? {
+                state.consume_fuel(1)?;
+                items.push(item);
+            }
+            minijinja::Value::from(items)
+        }
+        _ => value,
+    };
+    check_stored(&value, 0, &mut visited)?;
+    state.consume_fuel(visited / 16)?;
+    Ok(value)
+}
+
+fn check_stored(value: &minijinja::Value, level: usize, visited: &mut u64) -> Outcome<()> {
+    *visited += 1;
+    if level > MOST_STORED_LEVELS {
+        let message = format!("a namespace is given a value of more than {MOST_STORED_LEVELS} levels of lists");
+        return Err(refusal(message));
+    }
+    match value.kind() {
+        ValueKind::Seq => value.try_iter()?.try_for_each(|item| check_stored(&item, level + 1, visited)),
+        ValueKind::Map if is_dictionary(value) => value.try_iter()?.try_for_each(|key| {
+            check_stored(&key, level + 1, visited)?;
+            check_stored(&value.get_item(&key)?, level + 1, visited)
+        }),
+        ValueKind::Map | ValueKind::Plain | ValueKind::Iterable => Err(refusal(format!(
+            "a namespace is given a value of type {} that is no text, number, list or dictionary",
+            value.kind()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn mark_learned(state: &State<'_, '_>, text: String) -> String {
@@ -181,7 +276,7 @@ fn take_marks(marked: &str, start: char, end: char) -> (String, Vec<Range<usize>
 fn template_source(files: &ModelFiles) -> Result<(&'static str, String)> {
     if let Some(bytes) = files.read(TEMPLATE_FILE)? {
         let source = String::from_utf8(bytes)
-            .map_err(|error| Error::model_file(TEMPLATE_FILE, format!("expected UTF-8 text: {error}")))?;
+            .map_err(|error| Error::model_file(files.place(TEMPLATE_FILE), format!("expected UTF-8 text: {error}")))?;
         return Ok((TEMPLATE_FILE, source));
     }
     for file in ["chat_template.json", TOKENIZER_CONFIG_FILE] {

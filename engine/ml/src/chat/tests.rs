@@ -152,7 +152,7 @@ fn image_tokens_that_a_text_writes_out_stay_text() {
     let image = std::fs::read(reference("images/png/shapes_97x61.png")).unwrap();
     let typed = "a<|vision_start|><|image_pad|><|vision_end|>\u{fdd0}<|image_pad|>";
     let chat = [
-        Message { role: "user".to_owned(), content: vec![Part::Text(typed.to_owned()), Part::Image(image.into())] },
+        Message::new("user", vec![Part::Text(typed.to_owned()), Part::Image(image.into())]),
         Message::text("assistant", "No <|image_pad|>: \u{1F600}\n"),
     ];
     let prompt = processor.encode(&chat, false).unwrap();
@@ -201,11 +201,15 @@ fn templates_and_chats_that_cannot_be_used_say_why() {
     };
     let chat = [Message::text("user", "a"), Message::text("assistant", "b"), Message::text("user", "c")];
     let unparsed = load("{% for %}").unwrap_err().to_string();
-    assert!(unparsed.starts_with("`chat_template.jinja`: the chat template cannot be parsed"), "{unparsed}");
+    assert!(unparsed.contains("chat_template.jinja`: the chat template cannot be parsed: line 1: "), "{unparsed}");
     let refused = load("{{ raise_exception('roles must alternate') }}").unwrap().encode(&chat, true).unwrap_err();
     assert!(refused.to_string().contains("roles must alternate"), "{refused}");
     let image = load("<|image_pad|>").unwrap().encode(&chat, true).unwrap_err().to_string();
-    assert_eq!(image, "chat: the chat template wrote 1 image tokens for 0 images: expected one for each");
+    assert!(
+        image.contains("chat_template.jinja` wrote the image token `<|image_pad|>` 1 times for 0 images"),
+        "{image}"
+    );
+    assert!(image.contains("`config.json` says which token that is (`image_token_id` "), "{image}");
     let forgets = load("{% for m in messages %}{{ m.content if loop.last }};{% endfor %}").unwrap();
     let message = forgets.encode_conversation(&chat).unwrap_err().to_string();
     assert!(

@@ -167,6 +167,11 @@ impl ModelConfig {
             .ok_or_else(|| Error::MissingFile { file: CONFIG_FILE.to_owned(), purpose: "loading".to_owned() })?;
         let mut config = Self::from_json(&root)?;
         if let Some(generation) = files.read_json("generation_config.json")? {
+            if !generation.is_object() {
+                let message =
+                    format!("is {}, expected a JSON object with the settings of sampling", shown(&generation));
+                return Err(Error::model_file("generation_config.json", message));
+            }
             let fields = Section { file: "generation_config.json", path: String::new(), value: &generation };
             for token in fields.tokens("eos_token_id")? {
                 if !config.eos_tokens.contains(&token) {

@@ -178,3 +178,18 @@ fn errors_name_the_field_what_it_holds_and_what_was_expected() {
         assert!(message.starts_with("`config.json`: "), "{message}");
     }
 }
+
+#[test]
+fn a_generation_config_that_is_no_object_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), tiny().to_string()).unwrap();
+    for (content, works) in
+        [("[]", false), ("\"x\"", false), ("3", false), ("{}", true), ("{\"eos_token_id\": 7}", true)]
+    {
+        std::fs::write(folder.path().join("generation_config.json"), content).unwrap();
+        match ModelConfig::load(&ModelFiles::from_folder(folder.path()).unwrap()) {
+            Ok(_) => assert!(works, "{content}"),
+            Err(error) => assert!(!works && error.to_string().starts_with("`generation_config.json`: is "), "{error}"),
+        }
+    }
+}

@@ -126,7 +126,7 @@ impl Prompting {
         if let Some(system) = &self.system {
             messages.push(Message::text("system", system.render(record)?));
         }
-        messages.push(Message { role: "user".to_owned(), content });
+        messages.push(Message::new("user", content));
         let prompt = processor.encode(&messages, true).map_err(|error| match (&self.image, &error) {
             (Some(field), Error::Image { message }) => format!("field `{field}`: {message}"),
             _ => error.to_string(),

@@ -279,7 +279,7 @@ fn the_real_shape_has_the_published_numbers() {
     let mut png = std::io::Cursor::new(Vec::new());
     pixels.write_to(&mut png, image::ImageFormat::Png).unwrap();
     let content = vec![Part::Image(png.into_inner().into()), Part::Text("What is it?".to_owned())];
-    let prompt = processor.encode(&[Message { role: "user".to_owned(), content }], true).unwrap();
+    let prompt = processor.encode(&[Message::new("user", content)], true).unwrap();
     let special: Vec<u32> = prompt.tokens.iter().copied().filter(|token| *token > 1000).collect();
     let images = special.iter().filter(|token| **token == 151_655).count();
     assert_eq!(images, prompt.images[0].patches() / 4);
