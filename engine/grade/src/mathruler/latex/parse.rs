@@ -51,7 +51,7 @@ struct Walker<'text> {
     steps: usize,
 }
 
-const MAX_STEPS: usize = 300_000;
+const MAX_STEPS: usize = 50_000;
 
 /// Longest first.
 const SPECIALS: [&str; 8] = ["---", "``", "''", "--", "!`", "?`", "&", "~"];

@@ -8,7 +8,7 @@ use super::{FRAMES, Node};
 
 /// Bytes that are written, those of inner texts once for each text around them. A matrix in a cell of a matrix makes all cells
 /// as wide, so that every level multiplies the text.
-const MAX_WRITTEN: usize = 1_000_000;
+const MAX_WRITTEN: usize = 400_000;
 
 /// The text of the nodes; `None` where the reference raises, or writes without end.
 pub(super) fn render(nodes: &[Node]) -> Option<String> {
