@@ -56,7 +56,7 @@ pub(crate) fn chosen(line: &str) -> Option<&str> {
             text_follows |= chooses && marks > 0;
             // `B is correct`.
             chooses |= place == Some(0);
-            if !text_follows && !(chooses && place.is_some()) {
+            if !(text_follows || chooses && place.is_some()) {
                 (letter, first) = (None, OTHER);
             }
         } else {
