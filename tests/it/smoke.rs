@@ -105,7 +105,7 @@ fn records(workplace: &Workplace) {
     {
         assert!(folder.join(file).is_file(), "{file} is missing in the exported model");
     }
-    a_folder_is_replaced_only_by_its_like(&workplace, &folder);
+    a_folder_is_replaced_only_by_its_like(workplace, &folder);
     // What was exported is a model like any other.
     let graph = workplace.write("again.toml", &again(&folder));
     workplace.ruminate(&["run", graph.to_str().unwrap(), "--quiet"]).expect(0);
