@@ -8,7 +8,7 @@ use crate::record::Blob;
 
 /// What a stage may use while it works.
 pub struct StageContext<'a> {
-    /// The graph's seed, for stages with [`Stage::seeded`].
+    /// The graph's seed, for stages with [`Stage::seeded`](super::Stage::seeded).
     pub seed: u64,
     /// The device, as the user named it: `cpu`, `cuda:0`.
     pub device: &'a str,
