@@ -118,7 +118,7 @@ mod tests {
             "I'd go with $\\text{(B)}$ ✓",
             "**B** is the correct answer.",
         ] {
-            for before in ["", "Of (A) 5 and (B) 6:\n", "<think>The answer is C.</think>\n"] {
+            for before in ["", "Of (A) 5 and (B) 6:\n"] {
                 let response = format!("{before}{sentence}");
                 assert_eq!(extract(&response), Some(("B", Source::Choice)), "{response}");
             }

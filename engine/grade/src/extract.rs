@@ -40,8 +40,9 @@ impl Source {
 
 /// The answer that a whole response gives, and where: the list of [`Source`], in its order.
 ///
-/// Without a tag and a box only what follows the last `</think>` counts, and nothing of a thought that was cut off.
-/// There is one candidate, so that a response that names many answers has the chance of one.
+/// A response with a `<think>` or `<answer>` tag gives its answer in a tag or a box and nowhere else: a thought that was
+/// cut off is no answer, and who was asked for tags must use them. There is one candidate, so that a response that
+/// names many answers has the chance of one.
 pub fn extract(response: &str) -> Option<(&str, Source)> {
     if let Some(answer) = extract_answer(response) {
         return Some((extract_boxed(answer).unwrap_or(answer), Source::Tag));
@@ -49,8 +50,7 @@ pub fn extract(response: &str) -> Option<(&str, Source)> {
     if let Some(answer) = extract_boxed(response) {
         return Some((answer, Source::Boxed));
     }
-    let response = after_last(response, "</think>").unwrap_or(response);
-    if find_last(response, "<think>").is_some() {
+    if find_last(response, "<think>").is_some() || find_last(response, "</think>").is_some() {
         return None;
     }
     if let Some(answer) = statement(response) {
@@ -298,9 +298,7 @@ mod tests {
             ("from 3-5", Some(("5", Number))),
             ("it is 3/4.", Some(("3/4", Number))),
             ("<think>it is 5", None),
-            ("<think>it is 5</think> <think>or 6", None),
-            ("<think>it is 5</think>", None),
-            ("<think>the answer is 4</think> **5**", Some(("5", Number))),
+            ("<think>it is</think> 5", None),
             ("<think>\\boxed{4}</think> 5", Some(("4", Boxed))),
             ("$$$$", None),
             ("nothing", None),
