@@ -103,6 +103,7 @@ fn hostile_texts_are_graded() {
         many("{", 50_000),
         many("\\frac{", 2_000),
         many("\\begin{pmatrix} x & x & x & ", 200),
+        "\\begin{pmatrix}".repeat(2) + &many("x", 15_000) + "& x & x & x & x\\end{pmatrix}\\end{pmatrix}",
         many("\\sqrt{", 300) + "x" + &many("}", 300),
         many("\\begin{verbatim}", 5_000),
         many("\\verb", 5_000),

@@ -129,7 +129,9 @@ impl Renderer {
         let width = rows.iter().flatten().map(|cell| cell.chars().count()).max()?;
         let cells: usize = rows.iter().map(Vec::len).sum();
         self.left = self.left.checked_sub(cells.saturating_mul(width))?;
-        let row = |row: &Vec<String>| row.iter().map(|cell| format!("{cell:>width$}")).collect::<Vec<_>>().join(" ");
+        // The widths of `format!` end at 65,535.
+        let padded = |cell: &String| " ".repeat(width - cell.chars().count()) + cell;
+        let row = |row: &Vec<String>| row.iter().map(padded).collect::<Vec<_>>().join(" ");
         Some(format!("[ {} ]", rows.iter().map(row).collect::<Vec<_>>().join("; ")))
     }
 
