@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use ruminate_flow::target::{MayReplace, NewFile, NewFolder};
+use ruminate_ml::weights::BESIDE_WEIGHTS;
 
 use crate::failure::Failure;
 
@@ -43,29 +44,9 @@ pub(crate) fn write_folder(
     Ok(total)
 }
 
-/// Files that a model folder has beside its weights, in lower case.
-const MODEL_FILES: [&str; 20] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "video_preprocessor_config.json",
-    "readme.md",
-    "license",
-    "license.txt",
-    "license.md",
-    "notice",
-    ".gitattributes",
-];
+/// Files that published model folders have beside those that the program writes.
+const ALSO_PUBLISHED: [&str; 6] =
+    ["tokenizer.model", "README.md", "LICENSE.txt", "LICENSE.md", "NOTICE", ".gitattributes"];
 /// How the names of weights begin and end.
 const WEIGHTS: [(&str, &[&str]); 2] =
     [("model", &[".safetensors", ".safetensors.index.json"]), ("pytorch_model", &[".bin", ".bin.index.json"])];
@@ -98,7 +79,8 @@ pub(crate) fn only_model(folder: &Path) -> io::Result<()> {
 fn is_of_model(name: &str) -> bool {
     let is_weights =
         |(begin, ends): &(&str, &[&str])| name.starts_with(begin) && ends.iter().any(|end| name.ends_with(end));
-    MODEL_FILES.contains(&name.to_ascii_lowercase().as_str()) || WEIGHTS.iter().any(is_weights)
+    let mut beside = BESIDE_WEIGHTS.iter().chain(&ALSO_PUBLISHED);
+    beside.any(|known| known.eq_ignore_ascii_case(name)) || WEIGHTS.iter().any(is_weights)
 }
 
 /// Copies bytes, not permissions: files of the store may be read-only.

@@ -15,7 +15,7 @@ mod tests;
 use burn::tensor::Device;
 
 pub use self::load::{check_files, load};
-pub use self::save::{InitOptions, SaveOptions, SavedModel, init_folder, save, save_to_folder};
+pub use self::save::{BESIDE_WEIGHTS, InitOptions, SaveOptions, SavedModel, init_folder, save, save_to_folder};
 use crate::device::is_cpu;
 use crate::model::parameters::Spec;
 

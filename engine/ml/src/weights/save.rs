@@ -121,8 +121,8 @@ pub fn init_folder(
     })
 }
 
-/// What a model folder has besides weights.
-const BESIDE_WEIGHTS: [&str; 14] = [
+/// What a model folder has besides weights, as far as it is written along with them.
+pub const BESIDE_WEIGHTS: [&str; 14] = [
     CONFIG_FILE,
     "generation_config.json",
     "tokenizer.json",
